@@ -1,0 +1,1 @@
+"""Judging motion against real, tracked faces."""

@@ -1,0 +1,1 @@
+"""Finding, modelling and moving a face."""

@@ -1,0 +1,1 @@
+"""Making the models: a speech corpus, articulation targets, the training loop."""
