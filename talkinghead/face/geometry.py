@@ -1,0 +1,132 @@
+"""Where the landmarks of a face go when it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..blendshapes import INDEX
+from ..types import Array, Motion, Portrait
+from .landmarks import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS, weights
+from .model import face_model
+
+# From the image's axes (y down, z away) to the model's (y up, z to the viewer) and back.
+FLIP = np.array([1, -1, -1], np.float32)
+
+# The head turns about the top of the neck, in centimetres of the model: our choice, between the atlas and the
+# seventh vertebra, behind and below the mouth.
+NECK = np.array([0, -2, -5], np.float32)
+
+CAMERA_DISTANCE = 4.0  # face heights: about 0.7 m, where portraits are taken; sets what translation in z does
+
+
+def rotation_matrix(rotation: Array) -> Array:
+    """Pitch, yaw, roll [..., 3] in radians to matrices [..., 3, 3] on the image's axes: roll · yaw · pitch."""
+    (cx, cy, cz), (sx, sy, sz) = np.moveaxis(np.cos(rotation), -1, 0), np.moveaxis(np.sin(rotation), -1, 0)
+    rows = [
+        [cy * cz, sx * sy * cz - cx * sz, cx * sy * cz + sx * sz],
+        [cy * sz, sx * sy * sz + cx * cz, cx * sy * sz - sx * cz],
+        [-sy, sx * cy, cx * cy],
+    ]
+    return np.moveaxis(np.array(rows, np.float32), (0, 1), (-2, -1))
+
+
+def rotation_angles(matrix: Array) -> Array:
+    """The inverse of `rotation_matrix`: matrices [..., 3, 3] to pitch, yaw, roll [..., 3] in radians."""
+    pitch = np.arctan2(matrix[..., 2, 1], matrix[..., 2, 2])
+    yaw = np.arcsin(np.clip(-matrix[..., 2, 0], -1, 1))
+    roll = np.arctan2(matrix[..., 1, 0], matrix[..., 0, 0])
+    return np.stack([pitch, yaw, roll], axis=-1).astype(np.float32)
+
+
+def procrustes(model: Array, observed: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Scale [T], rotation [T, 3, 3] and shift [T, 3] that best map `model` to `observed`, both [T, N, 3].
+
+    Weighted least squares in closed form: Umeyama, Least-squares estimation of transformation parameters, 1991.
+    """
+    weight = weight / weight.sum()
+    centre_a, centre_b = np.einsum("tni,n->ti", model, weight), np.einsum("tni,n->ti", observed, weight)
+    a, b = model - centre_a[:, None], observed - centre_b[:, None]
+    u, values, vt = np.linalg.svd(np.einsum("tni,n,tnj->tij", a, weight, b))
+    signs = np.ones_like(values)
+    signs[:, 2] = np.sign(np.linalg.det(u @ vt))
+    rotation = np.swapaxes((u * signs[:, None]) @ vt, 1, 2)
+    scale = (values * signs).sum(1) / np.einsum("tni,n->t", a**2, weight)
+    return scale, rotation, centre_b - scale[:, None] * np.einsum("tij,tj->ti", rotation, centre_a)
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A portrait's own face in the model's space: what it looks like with its pose taken away.
+
+    shape:    [478, 3] centimetres, with the expression that the picture shows
+    scale:    pixels per centimetre
+    rotation: [3, 3] from the model's axes to the picture's view of it
+    shift:    [3] pixels, y up
+    gain:     [52] how strongly this face answers each shape: a wide eye needs a longer way to close
+    """
+
+    shape: Array
+    scale: float
+    rotation: Array
+    shift: Array
+    gain: Array
+
+    @classmethod
+    def of(cls, landmarks: Array) -> Head:
+        """The head that `landmarks` [478, 3] in pixels show."""
+        observed = landmarks * FLIP
+        weight = weights()
+        weight[list(INNER_LIPS)] = 0  # they move most, and say least about the pose
+        scale, rotation, shift = procrustes(face_model().neutral[None, :468], observed[None, :468], weight)
+        shape = (observed - shift[0]) / scale[0] @ rotation[0]
+        return cls(shape, float(scale[0]), rotation[0], shift[0], blink_gain(shape))
+
+    @property
+    def height(self) -> float:
+        """Pixels that a translation of 1 moves."""
+        return self.scale * face_model().height
+
+    def place(self, points: Array, rotation: Array | None = None, translation: Array | None = None) -> Array:
+        """Points [T, N, 3] or [N, 3] of the model's space in pixels of the picture (y down, z away).
+
+        rotation, translation: [T, 3], as in Motion, on top of the portrait's own pose; None is the portrait's own
+        """
+        if rotation is not None:
+            turn = rotation_matrix(rotation) * FLIP[:, None] * FLIP
+            points = np.einsum("tij,tnj->tni", turn, points - NECK) + NECK
+        pixels = (points @ self.rotation.T * self.scale + self.shift) * FLIP
+        if translation is not None:
+            centre = (self.shift * FLIP)[:2]
+            nearer = CAMERA_DISTANCE / np.maximum(CAMERA_DISTANCE + translation[:, 2], 0.5)
+            pixels = pixels * nearer[:, None, None]
+            pixels[..., :2] += (centre - centre * nearer[:, None] + self.height * translation[:, :2])[:, None]
+        return pixels.astype(np.float32)
+
+    def express(self, expression: Array) -> Array:
+        """The shape [T, 478, 3] under blendshape weights [T, 52]."""
+        return self.shape + np.einsum("te,enx->tnx", expression * self.gain, face_model().basis)
+
+
+def blink_gain(shape: Array) -> Array:
+    """Gains [52] that make eyeBlink = 1 just close the eyes of `shape` [478, 3]."""
+    gain = np.ones(len(INDEX), np.float32)
+    for name, (upper, lower) in (("eyeBlinkRight", RIGHT_LIDS), ("eyeBlinkLeft", LEFT_LIDS)):
+        delta = face_model().basis[INDEX[name]]
+        aperture = np.linalg.norm(shape[upper] - shape[lower])
+        gain[INDEX[name]] = np.clip(aperture / np.linalg.norm(delta[upper] - delta[lower]), 0.2, 2)
+    return gain
+
+
+def move_face(portrait: Portrait, motion: Motion) -> Array:
+    """Landmarks [T, 478, 3] of `portrait` under `motion`, in its pixels. No motion gives the portrait's own."""
+    head = Head.of(portrait.landmarks)
+    return head.place(head.express(motion.expression), motion.rotation, motion.translation)
+
+
+def stream_landmarks(portrait: Portrait, motion: Motion, block: int = 100) -> Iterator[Array]:
+    """The rows [478, 3] of `move_face`, a block at a time: an hour of them would take half a gigabyte."""
+    for start in range(0, len(motion), block):
+        yield from move_face(portrait, motion[start : start + block])

@@ -1,0 +1,209 @@
+"""Finds faces with MediaPipe, whose wheel carries its models: nothing is downloaded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import FaceTooSmall, FaceTurnedAway, LowQualityFaceWarning, NoFaceFound, SeveralFacesFound
+from ..types import Array, Frame, Motion, Portrait
+from ..video import Video
+from .fit import Fit, fit_motion
+from .geometry import FLIP, Head, rotation_angles
+from .landmarks import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+MOST_FACES = 10
+SMALLEST = 24  # pixels between the eyes' centres: below it lips are a few pixels high
+SMALL = 40
+TURNED, TURNED_AWAY = 45, 75  # degrees of yaw: one eye is seen badly; the mesh is guessed
+
+
+@dataclass(frozen=True)
+class MediaPipeTracker:
+    """Finds the face in a picture, or follows one through a video.
+
+    face:       which one when there are several: "largest", its number from left to right (0 is the leftmost),
+                or a box (left, top, right, bottom) in pixels around it
+    on_several: "largest" takes the largest and warns, "error" raises SeveralFacesFound; used when face="largest"
+    confidence: what the face detector must reach, 0 to 1
+    """
+
+    face: Literal["largest"] | int | Box = "largest"
+    on_several: Literal["largest", "error"] = "largest"
+    confidence: float = 0.5
+
+    def __call__(self, image: Frame) -> Portrait:
+        """The portrait in `image` [H, W, 3] uint8 RGB.
+
+        Raises NoFaceFound, SeveralFacesFound, FaceTooSmall, FaceTurnedAway; warns LowQualityFaceWarning.
+        """
+        faces = self.find(image)
+        if not faces:
+            raise NoFaceFound(
+                f"no face was found in this image of {image.shape[1]} x {image.shape[0]} pixels",
+                "give a photo with the face seen from the front, or pass landmarks of your own in a Portrait",
+            )
+        landmarks = self.choose(faces)
+        check_quality(landmarks)
+        return Portrait(image, landmarks)
+
+    def find(self, image: Frame) -> list[Array]:
+        """Landmarks [478, 3] of every face, from left to right. Small ones are looked for if no large one is seen."""
+        with face_mesh(self.confidence, MOST_FACES) as mesh:
+            faces = mesh_landmarks(mesh, image)
+        if not faces:
+            faces = find_small_faces(image, self.confidence)
+        return sorted(faces, key=lambda landmarks: float(landmarks[:, 0].mean()))
+
+    def choose(self, faces: list[Array]) -> Array:
+        """The face that was asked for."""
+        if isinstance(self.face, int):
+            if not 0 <= self.face < len(faces):
+                found = f"face {self.face} was asked for, but {len(faces)} found"
+                raise NoFaceFound(found, "faces count from 0, left to right")
+            return faces[self.face]
+        if self.face != "largest":
+            left, top, right, bottom = self.face
+            inside = [f for f in faces if left <= f[:, 0].mean() <= right and top <= f[:, 1].mean() <= bottom]
+            if not inside:
+                found = f"no face was found in the box {self.face}"
+                raise NoFaceFound(found, "a box is left, top, right, bottom in pixels")
+            return max(inside, key=eye_distance)
+        if len(faces) > 1:
+            message = f"{len(faces)} faces were found"
+            hint = "choose one: face=0 is the leftmost; or give a box around it"
+            if self.on_several == "error":
+                raise SeveralFacesFound(message, hint)
+            warnings.warn(f"{message}; the largest is used ({hint})", LowQualityFaceWarning, stacklevel=3)
+        return max(faces, key=eye_distance)
+
+    def track(self, video: Video) -> Motion:
+        """The motion of the face in `video`, at its frame rate.
+
+        Frames without a face take the landmarks between their neighbours, with a LowQualityFaceWarning.
+        Raises NoFaceFound if fewer than half of the frames show one, VideoUnreadable.
+        """
+        return self.fit(video).motion
+
+    def fit(self, video: Video) -> Fit:
+        """The face model fitted to the face in `video`: its motion and what it was found from."""
+        return fit_motion(self.follow(video), float(video.fps))
+
+    def follow(self, video: Video) -> Array:
+        """Landmarks [T, 478, 3] of the face in each frame of `video`."""
+        rows: list[Array | None] = []
+        previous: Array | None = None
+        with face_mesh(self.confidence, 1 if self.face == "largest" else MOST_FACES, video=True) as mesh:
+            for frame in video.frames():
+                faces = mesh_landmarks(mesh, frame) or find_small_faces(frame, self.confidence)
+                previous = self.same(faces, previous) if faces else previous
+                rows.append(previous if faces else None)
+        seen = np.flatnonzero([row is not None for row in rows])
+        if 2 * len(seen) < max(1, len(rows)):
+            raise NoFaceFound(
+                f"{video.name}: a face was found in {len(seen)} of {len(rows)} frames",
+                "give a video that shows one face",
+            )
+        if len(seen) < len(rows):
+            missing = len(rows) - len(seen)
+            message = f"{video.name}: no face in {missing} of {len(rows)} frames; they are filled in"
+            warnings.warn(message, LowQualityFaceWarning, stacklevel=3)
+        known = np.stack([row for row in rows if row is not None])
+        return between(known, seen, len(rows))
+
+    def same(self, faces: list[Array], previous: Array | None) -> Array:
+        """The face that was followed so far, or the one asked for at the start."""
+        if previous is None:
+            return self.choose(sorted(faces, key=lambda landmarks: float(landmarks[:, 0].mean())))
+        centre = previous.mean(0)
+        return min(faces, key=lambda landmarks: float(np.linalg.norm(landmarks.mean(0) - centre)))
+
+
+def between(known: Array, seen: np.ndarray[Any, Any], frames: int) -> Array:
+    """Rows [K, 478, 3] known at the frames `seen`, linearly filled in to `frames` rows."""
+    if len(seen) == frames:
+        return known
+    right = np.clip(np.searchsorted(seen, np.arange(frames)), 0, len(seen) - 1)
+    left = np.clip(right - 1, 0, None)
+    span = np.maximum(seen[right] - seen[left], 1)
+    part = np.clip((np.arange(frames) - seen[left]) / span, 0, 1)[:, None, None]
+    return (known[left] * (1 - part) + known[right] * part).astype(np.float32)
+
+
+@contextmanager
+def face_mesh(confidence: float, faces: int, video: bool = False) -> Iterator[Any]:
+    """MediaPipe's face mesh with irises. It holds state and is not thread-safe, so each use makes its own."""
+    from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    with FaceMesh(
+        static_image_mode=not video, max_num_faces=faces, refine_landmarks=True, min_detection_confidence=confidence
+    ) as mesh:
+        yield mesh
+
+
+def mesh_landmarks(mesh: Any, image: Frame) -> list[Array]:
+    """Landmarks [478, 3] in pixels of each face that `mesh` sees in `image`."""
+    height, width = image.shape[:2]
+    found = mesh.process(np.ascontiguousarray(image)).multi_face_landmarks or []
+    scale = np.array([width, height, width], np.float32)
+    return [np.array([[p.x, p.y, p.z] for p in face.landmark], np.float32) * scale for face in found]
+
+
+def find_small_faces(image: Frame, confidence: float) -> list[Array]:
+    """Faces too small for the mesh's own detector: found by the full-range one, cut out and enlarged."""
+    import cv2
+    from mediapipe.python.solutions.face_detection import FaceDetection
+
+    height, width = image.shape[:2]
+    with FaceDetection(model_selection=1, min_detection_confidence=confidence) as detector:
+        detections = detector.process(np.ascontiguousarray(image)).detections or []
+    faces = []
+    for detection in detections[:MOST_FACES]:
+        box = detection.location_data.relative_bounding_box
+        centre = np.array([(box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height])
+        reach = max(box.width * width, box.height * height)  # half a side: the crop is twice the box
+        left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
+        right, bottom = np.ceil(centre + reach).astype(int)
+        crop = image[top:bottom, left:right]
+        if min(crop.shape[:2]) < 8:
+            continue
+        zoom = max(1.0, 512 / max(crop.shape[:2]))
+        large = cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        with face_mesh(confidence, 1) as mesh:
+            shift = np.array([left, top, 0], np.float32)
+            ratio = np.array([crop.shape[1] / large.shape[1], crop.shape[0] / large.shape[0], 1 / zoom], np.float32)
+            faces += [landmarks * ratio + shift for landmarks in mesh_landmarks(mesh, large)]
+    return faces
+
+
+def eye_distance(landmarks: Array) -> float:
+    """Pixels between the centres of the eyes, in space: it does not shrink when the head turns."""
+    right, left = (landmarks[list(pair)].mean(0) for pair in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
+    return float(np.linalg.norm(right - left))
+
+
+def check_quality(landmarks: Array) -> None:
+    """Refuse a face that cannot be animated; warn of one that will not look good."""
+    distance = eye_distance(landmarks)
+    if distance < SMALLEST:
+        raise FaceTooSmall(
+            f"the face is too small: its eyes are {distance:.0f} pixels apart, at least {SMALLEST} are needed",
+            "give a larger picture, or cut the face out of a sharper one",
+        )
+    turn = Head.of(landmarks).rotation * FLIP[:, None] * FLIP
+    yaw = float(np.degrees(abs(rotation_angles(turn)[1])))
+    if yaw > TURNED_AWAY:
+        raise FaceTurnedAway(f"the face is turned away by {yaw:.0f}°, at most {TURNED_AWAY}° can be animated")
+    if yaw > TURNED:
+        message = f"the face is turned by {yaw:.0f}°: its far side will look poor"
+        warnings.warn(message, LowQualityFaceWarning, stacklevel=3)
+    if distance < SMALL:
+        message = f"the face is small: its eyes are {distance:.0f} pixels apart"
+        warnings.warn(message, LowQualityFaceWarning, stacklevel=3)
