@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import SAMPLE_RATE, AudioSource, Sound, open_sound
-from .blendshapes import EXPRESSIONS, NAMES
+from .audio import SAMPLE_RATE as SAMPLE_RATE
+from .audio import AudioSource, Sound, open_sound
+from .blendshapes import EXPRESSIONS as EXPRESSIONS
+from .blendshapes import NAMES
 from .errors import MotionUnreadable
 from .video import write_video
 
@@ -219,7 +221,7 @@ class Motion:
         """
         hint = "give an npz file written by Motion.save or `talkinghead motion`"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 names = [str(name) for name in arrays["names"]]
                 tracks = [np.asarray(arrays[key], np.float32) for key in ("expression", "rotation", "translation")]
                 fps = float(arrays["fps"])

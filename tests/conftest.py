@@ -1,0 +1,32 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from . import bad_inputs
+
+
+@pytest.fixture(scope="session")
+def bad_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bad sound files, which tests must leave as it is."""
+    folder = tmp_path_factory.mktemp("bad_audio")
+    bad_inputs.write_audio(folder)
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bad_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bad images, which tests must leave as it is."""
+    folder = tmp_path_factory.mktemp("bad_images")
+    bad_inputs.write_images(folder)
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bad_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bad checkpoints, which tests must leave as it is."""
+    folder = tmp_path_factory.mktemp("bad_checkpoints")
+    bad_inputs.write_checkpoints(folder)
+    return folder

@@ -1,0 +1,170 @@
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from talkinghead import Clip, Motion, MotionUnreadable, OutputExists, Portrait, Speech
+from talkinghead.blendshapes import INDEX, NAMES
+from talkinghead.types import Frame, exact_rate, frame_count
+
+
+def some_motion(frames: int = 10, fps: float = 25.0) -> Motion:
+    rng = np.random.default_rng(0)
+    shape = {"expression": 52, "rotation": 3, "translation": 3}
+    tracks = {name: rng.uniform(0, 0.5, (frames, width)).astype(np.float32) for name, width in shape.items()}
+    return Motion(**tracks, fps=fps)
+
+
+def test_motion_of_the_wrong_shape_says_which_shape_it_wants() -> None:
+    still = np.zeros((10, 3), np.float32)
+
+    with pytest.raises(ValueError, match=r"expression must have shape \[any, 52\], not \[10, 51\]"):
+        Motion(np.zeros((10, 51), np.float32), still, still)
+    with pytest.raises(ValueError, match=r"rotation must have shape \[9, 3\], not \[10, 3\]"):
+        Motion(np.zeros((9, 52), np.float32), still, still)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_motion_must_be_finite(bad: float) -> None:
+    expression = np.full((2, 52), bad, np.float32)
+
+    with pytest.raises(ValueError, match="must be finite"):
+        Motion(expression, np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
+
+
+def test_motion_in_percent_is_refused() -> None:
+    still = np.zeros((2, 3), np.float32)
+
+    with pytest.raises(ValueError, match="percent"):
+        Motion(np.full((2, 52), 80, np.float32), still, still)
+
+
+def test_motion_of_other_types_is_refused() -> None:
+    with pytest.raises(TypeError, match="expression must be a NumPy array of float32, not array of float64"):
+        Motion(np.zeros((2, 52)), np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not list"):
+        Speech([0.0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_motion_needs_a_frame_rate(fps: float) -> None:
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        Motion.still(3, fps)
+
+
+def test_slices_of_motion_are_motion() -> None:
+    motion = some_motion()
+
+    part = motion[2:5]
+
+    assert len(part) == 3
+    assert part.fps == motion.fps
+    np.testing.assert_array_equal(part.expression, motion.expression[2:5])
+    with pytest.raises(ValueError, match="step 1"):
+        motion[::2]
+    with pytest.raises(TypeError, match="slice"):
+        motion[3]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("fps", [12.0, 24.0, 30000 / 1001, 50.0])
+def test_resampling_keeps_the_duration_and_the_ends(fps: float) -> None:
+    motion = some_motion(50)
+
+    other = motion.resample(fps)
+
+    assert abs(other.duration - motion.duration) <= 1 / fps
+    np.testing.assert_allclose(other.expression[0], motion.expression[0])
+    assert motion.resample(25.0) is motion
+    assert len(motion.resample(fps, frames=7)) == 7
+
+
+def test_motion_survives_saving(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    motion = some_motion(fps=30000 / 1001)
+
+    motion.save(tmp_path / "m.npz")
+    loaded = Motion.load(tmp_path / "m.npz")
+
+    np.testing.assert_array_equal(loaded.expression, motion.expression)
+    np.testing.assert_array_equal(loaded.rotation, motion.rotation)
+    assert loaded.fps == motion.fps
+    with np.load(tmp_path / "m.npz") as arrays:
+        assert set(arrays.files) == {"expression", "names", "rotation", "translation", "fps"}
+    with pytest.raises(OutputExists):
+        motion.save(tmp_path / "m.npz")
+
+
+def test_loading_puts_columns_in_order_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    names = list(reversed(NAMES))
+    expression = np.zeros((1, 52), np.float32)
+    expression[0, names.index("jawOpen")] = 1
+    still = np.zeros((1, 3), np.float32)
+    np.savez(tmp_path / "m.npz", expression=expression, names=names, rotation=still, translation=still, fps=25.0)
+
+    assert Motion.load(tmp_path / "m.npz").expression[0, INDEX["jawOpen"]] == 1
+
+
+def test_bad_motion_files_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    still = np.zeros((1, 3), np.float32)
+    (tmp_path / "text.npz").write_text("not an archive")
+    (tmp_path / "empty.npz").touch()
+    np.savez(tmp_path / "lacking.npz", expression=np.zeros((1, 52)), names=NAMES)
+    rest = {"rotation": still, "translation": still, "fps": 25.0}
+    np.savez(tmp_path / "names.npz", expression=np.zeros((1, 52)), names=["x"] * 52, **rest)
+    np.savez(tmp_path / "pickle.npz", expression=np.array([{}]), names=NAMES, **rest)
+    whole = tmp_path / "whole.npz"
+    some_motion().save(whole)
+    (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:500])
+
+    for name in ("text", "empty", "lacking", "names", "pickle", "cut", "missing"):
+        with pytest.raises(MotionUnreadable, match=rf"{name}\.npz") as error:
+            Motion.load(tmp_path / f"{name}.npz")
+        assert error.value.hint
+
+
+def test_a_portrait_is_checked() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+
+    with pytest.raises(ValueError, match=r"landmarks must have shape \[478, 3\]"):
+        Portrait(image, np.zeros((468, 3), np.float32))
+    with pytest.raises(ValueError, match="landmarks must be finite"):
+        Portrait(image, np.full((478, 3), np.nan, np.float32))
+
+
+def test_a_clip_draws_only_when_asked() -> None:
+    drawn = []
+
+    def draw() -> Iterator[Frame]:
+        for index in range(3):
+            drawn.append(index)
+            yield np.full((2, 4, 3), index, np.uint8)
+
+    clip = Clip(draw, 3, (4, 2), 25.0)
+    assert drawn == []
+    assert len(clip) == 3
+    next(iter(clip))
+    assert drawn == [0]
+    assert clip.frames.shape == (3, 2, 4, 3)
+    assert clip.frames[2, 0, 0, 0] == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "frames"),
+    [("2.2", 25.0, 55), ("0.04", 25.0, 1), ("0.0401", 25.0, 2), ("1", 30000 / 1001, 30), ("10", 12.0, 120)],
+)
+def test_frames_are_counted_exactly(seconds: str, fps: float, frames: int) -> None:
+    assert frame_count(Fraction(seconds), fps) == frames
+
+
+def test_common_frame_rates_are_exact_fractions() -> None:
+    assert exact_rate(30000 / 1001) == Fraction(30000, 1001)
+    assert exact_rate(24000 / 1001) == Fraction(24000, 1001)
+    assert exact_rate(25.0) == 25
+
+
+def test_speech_is_as_long_as_the_sound_it_came_from() -> None:
+    speech = Speech.of((44_100, np.sin(np.arange(44_101) / 20).astype(np.float32) / 2))
+
+    assert speech.seconds == Fraction(44_101, 44_100)
+    assert speech.frames(25) == 26
+    assert speech.samples.dtype == np.float32
