@@ -22,8 +22,15 @@ class FaceTracker(Protocol):
 class AudioEncoder(Protocol):
     """Hears speech."""
 
-    rate: float  # features per second
-    size: int  # D
+    @property
+    def rate(self) -> float:
+        """Features per second."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """D, how wide a feature is."""
+        ...
 
     def __call__(self, speech: Speech) -> Array:
         """Features [ceil(duration * rate), D] of `speech`."""
@@ -41,7 +48,10 @@ class MotionGenerator(Protocol):
 class Animator(Protocol):
     """Draws a portrait moving."""
 
-    fps: float | None  # the one frame rate it draws, or None for any
+    @property
+    def fps(self) -> float | None:
+        """The one frame rate it draws, or None for any. A plain attribute will do."""
+        ...
 
     def __call__(self, portrait: Portrait, motion: Motion, landmarks: Iterable[Array]) -> Iterator[Frame]:
         """Frames [H, W, 3], one per row of `motion`; `landmarks`, T × [478, 3], is where the face goes."""

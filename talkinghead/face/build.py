@@ -137,7 +137,8 @@ def closest_on_surface(points: Array, vertices: Array, triangles: Ids, neighbour
 
     def along(edge: Array, start: Array) -> Array:
         t = ((p - start) * edge).sum(-1) / np.maximum((edge**2).sum(-1), 1e-12)
-        return np.clip(t, 0, 1)
+        position: Array = np.clip(t, 0, 1)
+        return position
 
     d1, d2 = (ab * (p - a)).sum(-1), (ac * (p - a)).sum(-1)
     aa, bb, dot = (ab**2).sum(-1), (ac**2).sum(-1), (ab * ac).sum(-1)
@@ -173,7 +174,8 @@ class Registration:
 
     def sample(self, values: Array) -> Array:
         """Per-vertex values of ICT-FaceKit [V, 3] at the 468 MediaPipe vertices."""
-        return np.einsum("pi,pix->px", self.weights, values[self.corners])
+        sampled: Array = np.einsum("pi,pix->px", self.weights, values[self.corners])
+        return sampled
 
 
 def register(ict: Source, canonical: Array, rounds: int = 4) -> Registration:
@@ -272,7 +274,7 @@ def oral_cavity(ict: Source, fit: Registration) -> dict[str, NDArray[Any]]:
     place[ids] = np.arange(len(ids))
     triangles = place[ict.triangles]
     triangles = triangles[(triangles >= 0).all(1)]
-    part = np.repeat(np.uint8([0, 3, 1, 2]), [len(GUMS), len(TONGUE), len(UPPER_TEETH), len(LOWER_TEETH)])
+    part = np.repeat(np.array([0, 3, 1, 2], np.uint8), [len(GUMS), len(TONGUE), len(UPPER_TEETH), len(LOWER_TEETH)])
     basis = arkit({name: delta[ids] for name, delta in fit.expressions.items()}, len(ids))
     basis[NAMES.index("tongueOut")] = tongue_out(fit.neutral[ids], part == 3)
     moving = [NAMES.index(name) for name in ORAL_SHAPES]

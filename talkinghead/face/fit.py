@@ -38,7 +38,8 @@ class Fit:
         """
         off = np.linalg.norm((self.landmarks - observed[:, :468])[..., :2], axis=-1)
         right, left = (observed[:, list(pair)].mean(1) for pair in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
-        return (100 * off / np.linalg.norm(right - left, axis=-1)[:, None]).astype(np.float32)
+        percent: Array = (100 * off / np.linalg.norm(right - left, axis=-1)[:, None]).astype(np.float32)
+        return percent
 
 
 def fit_motion(landmarks: Array, fps: float) -> Fit:
@@ -64,17 +65,20 @@ def fit_motion(landmarks: Array, fps: float) -> Fit:
 
 def shapes(expression: Array) -> Array:
     """What weights [T, 52] add to the 468 vertices of the skin: [T, 468, 3]."""
-    return np.einsum("te,enx->tnx", expression, face_model().basis[:, :468], dtype=np.float32)
+    added: Array = np.einsum("te,enx->tnx", expression, face_model().basis[:, :468], dtype=np.float32)
+    return added
 
 
 def pose(points: Array, scale: Array, rotation: Array, shift: Array) -> Array:
     """Points [T, N, 3] of the model's space in the picture, y up."""
-    return scale[:, None, None] * np.einsum("tij,tnj->tni", rotation, points) + shift[:, None]
+    placed: Array = scale[:, None, None] * np.einsum("tij,tnj->tni", rotation, points) + shift[:, None]
+    return placed
 
 
 def unpose(points: Array, scale: Array, rotation: Array, shift: Array) -> Array:
     """The inverse of `pose`."""
-    return np.einsum("tji,tnj->tni", rotation, points - shift[:, None]) / scale[:, None, None]
+    flat: Array = np.einsum("tji,tnj->tni", rotation, points - shift[:, None]) / scale[:, None, None]
+    return flat
 
 
 def learn_neutral(observed: Array, rounds: int = 8) -> Array:

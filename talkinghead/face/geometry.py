@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..blendshapes import INDEX
+from ..blendshapes import INDEX, MOUTH
 from ..types import Array, Motion, Portrait
-from .landmarks import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS, weights
+from .landmarks import (
+    INNER_LIPS,
+    LEFT_EYE_CORNERS,
+    LEFT_LIDS,
+    LOWER_LIP,
+    RIGHT_EYE_CORNERS,
+    RIGHT_LIDS,
+    UPPER_LIP,
+    weights,
+)
 from .model import face_model
 
 # From the image's axes (y down, z away) to the model's (y up, z to the viewer) and back.
@@ -18,6 +27,13 @@ FLIP = np.array([1, -1, -1], np.float32)
 # The head turns about the top of the neck, in centimetres of the model: our choice, between the atlas and the
 # seventh vertebra, behind and below the mouth.
 NECK = np.array([0, -2, -5], np.float32)
+
+# The inner lips' distance as a share of the eyes': trackers see up to 4 % where lips are closed (seen on portraits).
+CLOSED, PARTED = 0.045, 0.075
+# Parted lips meet so far down from the upper one; centimetres over which their surroundings follow. By eye.
+MEET, UPPER_LIP_REACH, LOWER_LIP_REACH = 0.5, 1.3, 2.0
+# A mouth speaks when some weight of its shapes is above these, and PAUSE seconds before and after that. By eye.
+QUIET, LOUD, PAUSE = 0.04, 0.12, 0.25
 
 CAMERA_DISTANCE = 4.0  # face heights: about 0.7 m, where portraits are taken; sets what translation in z does
 
@@ -38,7 +54,8 @@ def rotation_angles(matrix: Array) -> Array:
     pitch = np.arctan2(matrix[..., 2, 1], matrix[..., 2, 2])
     yaw = np.arcsin(np.clip(-matrix[..., 2, 0], -1, 1))
     roll = np.arctan2(matrix[..., 1, 0], matrix[..., 0, 0])
-    return np.stack([pitch, yaw, roll], axis=-1).astype(np.float32)
+    angles: Array = np.stack([pitch, yaw, roll], axis=-1).astype(np.float32)
+    return angles
 
 
 def procrustes(model: Array, observed: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -66,6 +83,7 @@ class Head:
     rotation: [3, 3] from the model's axes to the picture's view of it
     shift:    [3] pixels, y up
     gain:     [52] how strongly this face answers each shape: a wide eye needs a longer way to close
+    sealing:  [478, 3] what closes the lips, if the picture shows them parted; else 0
     """
 
     shape: Array
@@ -73,6 +91,7 @@ class Head:
     rotation: Array
     shift: Array
     gain: Array
+    sealing: Array
 
     @classmethod
     def of(cls, landmarks: Array) -> Head:
@@ -82,7 +101,8 @@ class Head:
         weight[list(INNER_LIPS)] = 0  # they move most, and say least about the pose
         scale, rotation, shift = procrustes(face_model().neutral[None, :468], observed[None, :468], weight)
         shape = (observed - shift[0]) / scale[0] @ rotation[0]
-        return cls(shape, float(scale[0]), rotation[0], shift[0], blink_gain(shape))
+        sealing = lips_parted(landmarks) * lip_sealing(shape)
+        return cls(shape, float(scale[0]), rotation[0], shift[0], blink_gain(shape), sealing)
 
     @property
     def height(self) -> float:
@@ -103,11 +123,16 @@ class Head:
             nearer = CAMERA_DISTANCE / np.maximum(CAMERA_DISTANCE + translation[:, 2], 0.5)
             pixels = pixels * nearer[:, None, None]
             pixels[..., :2] += (centre - centre * nearer[:, None] + self.height * translation[:, :2])[:, None]
-        return pixels.astype(np.float32)
+        placed: Array = pixels.astype(np.float32)
+        return placed
 
-    def express(self, expression: Array) -> Array:
-        """The shape [T, 478, 3] under blendshape weights [T, 52]."""
-        return self.shape + np.einsum("te,enx->tnx", expression * self.gain, face_model().basis)
+    def express(self, expression: Array, speaking: Array) -> Array:
+        """The shape [T, 478, 3] under blendshape weights [T, 52].
+
+        speaking: [T] 0 to 1: a mouth that speaks starts from closed lips, one that rests is as the picture shows it
+        """
+        moved: Array = np.einsum("te,enx->tnx", expression * self.gain, face_model().basis)
+        return self.shape + moved + speaking[:, None, None] * self.sealing
 
 
 def blink_gain(shape: Array) -> Array:
@@ -120,13 +145,53 @@ def blink_gain(shape: Array) -> Array:
     return gain
 
 
+def lips_parted(landmarks: Array) -> float:
+    """How far the lips are parted: 0 is closed, 1 is so wide that one sees between them."""
+    right, left = (landmarks[list(corners)].mean(0) for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
+    gap = float(np.linalg.norm(landmarks[UPPER_LIP] - landmarks[LOWER_LIP]) / np.linalg.norm(right - left))
+    return float(np.clip((gap - CLOSED) / (PARTED - CLOSED), 0, 1))
+
+
+def lip_sealing(shape: Array) -> Array:
+    """What to add to `shape` [478, 3] so that its lips meet: the lower side follows the jaw, the upper one the lip."""
+    upper = np.array(INNER_LIPS[1:10])
+    lower = np.array(INNER_LIPS[:10:-1])
+    line = shape[upper] + MEET * (shape[lower] - shape[upper])
+    jaw = np.linalg.norm(face_model().basis[INDEX["jawOpen"]], axis=1)
+    below = jaw > 0.5 * jaw[LOWER_LIP]
+    sealing = np.zeros_like(shape)
+    for lip, side, reach in ((upper, ~below, UPPER_LIP_REACH), (lower, below, LOWER_LIP_REACH)):
+        squared = ((shape[side, None] - shape[lip]) ** 2).sum(2)
+        nearest = squared.min(1, keepdims=True)
+        share = np.exp((nearest - squared) / 0.1)  # of each lip vertex: those about as near as the nearest, in cm²
+        share *= np.exp(-nearest / reach**2) / share.sum(1, keepdims=True)
+        sealing[side] = share @ (line - shape[lip])
+        sealing[lip] = line - shape[lip]
+    return sealing
+
+
+def speaking(expression: Array, fps: float) -> Array:
+    """Whether the mouth speaks [T], 0 to 1, under blendshape weights [T, 52]: it does while it moves, and around that."""
+    if not len(expression):
+        return np.zeros(0, np.float32)
+    activity = np.abs(expression[:, MOUTH]).max(1, initial=0)
+    activity = np.clip((activity - QUIET) / (LOUD - QUIET), 0, 1)
+    reach = round(PAUSE * fps)
+    padded = np.pad(activity, 2 * reach, mode="edge")
+    widest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(1)
+    window = np.hanning(2 * reach + 3)[1:-1]
+    return np.convolve(widest, window / window.sum(), mode="valid").astype(np.float32)
+
+
 def move_face(portrait: Portrait, motion: Motion) -> Array:
     """Landmarks [T, 478, 3] of `portrait` under `motion`, in its pixels. No motion gives the portrait's own."""
-    head = Head.of(portrait.landmarks)
-    return head.place(head.express(motion.expression), motion.rotation, motion.translation)
+    return np.stack(list(stream_landmarks(portrait, motion))) if len(motion) else np.zeros((0, 478, 3), np.float32)
 
 
 def stream_landmarks(portrait: Portrait, motion: Motion, block: int = 100) -> Iterator[Array]:
     """The rows [478, 3] of `move_face`, a block at a time: an hour of them would take half a gigabyte."""
+    head, speaks = Head.of(portrait.landmarks), speaking(motion.expression, motion.fps)
     for start in range(0, len(motion), block):
-        yield from move_face(portrait, motion[start : start + block])
+        some = slice(start, start + block)
+        shapes = head.express(motion.expression[some], speaks[some])
+        yield from head.place(shapes, motion.rotation[some], motion.translation[some])

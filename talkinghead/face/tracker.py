@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import FaceTooSmall, FaceTurnedAway, LowQualityFaceWarning, NoFaceFound, SeveralFacesFound
+from ..errors import FaceTooSmall, FaceTurnedAway, LowQualityFaceWarning, NoFaceFound, SeveralFacesFound, warn
 from ..types import Array, Frame, Motion, Portrait
 from ..video import Video
 from .fit import Fit, fit_motion
@@ -81,7 +80,7 @@ class MediaPipeTracker:
             hint = "choose one: face=0 is the leftmost; or give a box around it"
             if self.on_several == "error":
                 raise SeveralFacesFound(message, hint)
-            warnings.warn(f"{message}; the largest is used ({hint})", LowQualityFaceWarning, stacklevel=3)
+            warn(LowQualityFaceWarning, f"{message}; the largest is used ({hint})")
         return max(faces, key=eye_distance)
 
     def track(self, video: Video) -> Motion:
@@ -108,13 +107,13 @@ class MediaPipeTracker:
         seen = np.flatnonzero([row is not None for row in rows])
         if 2 * len(seen) < max(1, len(rows)):
             raise NoFaceFound(
-                f"{video.name}: a face was found in {len(seen)} of {len(rows)} frames",
+                f"{video.path.name}: a face was found in {len(seen)} of {len(rows)} frames",
                 "give a video that shows one face",
             )
         if len(seen) < len(rows):
             missing = len(rows) - len(seen)
-            message = f"{video.name}: no face in {missing} of {len(rows)} frames; they are filled in"
-            warnings.warn(message, LowQualityFaceWarning, stacklevel=3)
+            message = f"{video.path.name}: no face in {missing} of {len(rows)} frames; they are filled in"
+            warn(LowQualityFaceWarning, message)
         known = np.stack([row for row in rows if row is not None])
         return between(known, seen, len(rows))
 
@@ -134,7 +133,8 @@ def between(known: Array, seen: np.ndarray[Any, Any], frames: int) -> Array:
     left = np.clip(right - 1, 0, None)
     span = np.maximum(seen[right] - seen[left], 1)
     part = np.clip((np.arange(frames) - seen[left]) / span, 0, 1)[:, None, None]
-    return (known[left] * (1 - part) + known[right] * part).astype(np.float32)
+    filled: Array = (known[left] * (1 - part) + known[right] * part).astype(np.float32)
+    return filled
 
 
 @contextmanager
@@ -203,7 +203,7 @@ def check_quality(landmarks: Array) -> None:
         raise FaceTurnedAway(f"the face is turned away by {yaw:.0f}°, at most {TURNED_AWAY}° can be animated")
     if yaw > TURNED:
         message = f"the face is turned by {yaw:.0f}°: its far side will look poor"
-        warnings.warn(message, LowQualityFaceWarning, stacklevel=3)
+        warn(LowQualityFaceWarning, message)
     if distance < SMALL:
         message = f"the face is small: its eyes are {distance:.0f} pixels apart"
-        warnings.warn(message, LowQualityFaceWarning, stacklevel=3)
+        warn(LowQualityFaceWarning, message)
