@@ -70,7 +70,7 @@ def test_opening_the_jaw_opens_the_mouth_and_mouth_close_seals_it() -> None:
     )
 
     assert opened > still + 10
-    assert abs(sealed - still) < 3
+    assert sealed < 3 < still  # this face has its lips parted at rest
 
 
 def test_a_blink_closes_each_eye_and_only_it() -> None:

@@ -146,13 +146,18 @@ def test_any_name_is_written_and_read(name: str, tmp_path: Path) -> None:
     assert open_sound(path)[1].frames / 44100 == pytest.approx(0.12, abs=1e-3)
 
 
+def ffmpegs() -> list[psutil.Process]:
+    """The running ffmpeg processes of this one; other tests may have left helpers of their own."""
+    return [child for child in psutil.Process().children() if "ffmpeg" in child.name()]
+
+
 class Stop(Exception):
     pass
 
 
 def failing(error: BaseException) -> Iterator[Frame]:
     yield from frames(10)
-    assert [child for child in psutil.Process().children() if "ffmpeg" in child.name()]
+    assert ffmpegs()
     raise error
 
 
@@ -174,7 +179,7 @@ def test_a_failing_frame_leaves_no_file_and_no_process(error: BaseException, tmp
     assert caught.value is error
     assert os.listdir(tmp_path) == ["out.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == b"old"
-    assert not psutil.Process().children()
+    assert not ffmpegs()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +202,7 @@ def killing() -> Iterator[Frame]:
     """Frames of a run whose ffmpeg is killed by another program."""
     for index, frame in enumerate(frames(500, (256, 256))):
         if index == 20:
-            for child in psutil.Process().children():
+            for child in ffmpegs():
                 child.kill()
         yield frame
 
@@ -412,11 +417,11 @@ def test_a_cut_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
 def test_an_abandoned_video_leaves_no_process(tmp_path: Path) -> None:
     read = open_video(write(tmp_path / "in.mp4", 200, size=(320, 240))).frames()
     next(read)
-    assert psutil.Process().children()
+    assert ffmpegs()
 
     read.close()  # type: ignore[attr-defined]
 
-    assert not psutil.Process().children()
+    assert not ffmpegs()
 
 
 def test_the_bar_is_shown_only_on_request_or_on_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,7 +171,7 @@ def lip_sealing(shape: Array) -> Array:
 
 
 def speaking(expression: Array, fps: float) -> Array:
-    """Whether the mouth speaks [T], 0 to 1, under blendshape weights [T, 52]: it does while it moves, and around that."""
+    """Whether the mouth speaks [T], 0 to 1, under blendshape weights [T, 52]: while it moves, and shortly around."""
     if not len(expression):
         return np.zeros(0, np.float32)
     activity = np.abs(expression[:, MOUTH]).max(1, initial=0)

@@ -1,0 +1,132 @@
+"""The story of one frame: pull the portrait along, put the eyes back, paint what the open mouth shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...face.geometry import FLIP, Head, rotation_angles
+from ...types import Array, Frame, Motion, Portrait
+from .eyes import Eyes, lay_lids
+from .field import freedom, loose_skin
+from .glasses import Glasses
+from .lips import almond, lip_line, overlapped
+from .mouth import Mouth
+from .warp import Warp
+
+TURN_LIMIT = np.radians([8, 12, 8]).astype(np.float32)  # pitch, yaw, roll: beyond, what the picture hides would show
+TURNED = np.radians([15, 40])  # yaw of the portrait: from the first on it may turn back less, at the second not at all
+SHIFT_LIMIT = np.array([0.08, 0.08, 0.3], np.float32)  # face heights
+KNEE = 0.7  # of a limit: motion up to there is drawn as it is
+
+
+@dataclass(frozen=True)
+class MeshAnimator:
+    """Draws a portrait moving with nothing but its own pixels and a CPU, at any frame rate and picture size.
+
+    Pixels that the head cannot reach are never touched, and no motion gives back the portrait bit by bit.
+    A single picture does not show the sides of a head, so large motion is eased: up to 70 % of a limit it is drawn
+    as it is, further on it approaches the limit. The limits are 12° of yaw, 8° of pitch and roll, and shifts of
+    8 % of the face's height, 30 % in depth. A portrait that is turned to a side itself may turn back less: from 15°
+    on its limit shrinks, since its far side is not in the picture.
+    """
+
+    fps: float | None = None  # any
+
+    def __call__(self, portrait: Portrait, motion: Motion, landmarks: Iterable[Array]) -> Iterator[Frame]:
+        """Frames [H, W, 3] of `portrait`, drawn one at a time; `landmarks`, T × [478, 3], is where the face goes."""
+        sitter = Sitter.of(portrait)
+        for frame, face in enumerate(landmarks):
+            yield sitter.draw(motion[frame : frame + 1], face)
+
+
+@dataclass(frozen=True, eq=False)
+class Sitter:
+    """A portrait made ready to be drawn often.
+
+    freedom: [478, 1] how freely each landmark may move: 0 at the border of the picture, 1 inside
+    loose:   [478, 1] how much of its expression each landmark shows: none where skin lies tight on the skull
+    settle:  [478, 2] what brings the inner edges of closed lips together
+    turns:   [3] and [3] the least and the most rotation
+    """
+
+    portrait: Portrait
+    head: Head
+    warp: Warp
+    eyes: Eyes
+    mouth: Mouth
+    glasses: Glasses | None
+    freedom: Array
+    loose: Array
+    settle: Array
+    turns: tuple[Array, Array]
+
+    @classmethod
+    def of(cls, portrait: Portrait) -> Sitter:
+        """Everything that can be known before the first frame."""
+        image, landmarks = portrait.image, portrait.landmarks
+        head = Head.of(landmarks)
+        texture = lip_line(image, landmarks)
+        glasses = Glasses.of(image, landmarks)
+        bare = image if glasses is None else glasses.bare
+        return cls(
+            portrait=portrait,
+            head=head,
+            warp=Warp.of(bare, head, landmarks, texture),
+            eyes=Eyes.of(image, landmarks),
+            mouth=Mouth.of(head, image, landmarks, texture),
+            glasses=glasses,
+            freedom=freedom(landmarks[:, :2], image, head)[:, None],
+            loose=loose_skin(head)[:, None],
+            settle=texture - landmarks[:, :2],
+            turns=turn_limits(head),
+        )
+
+    def draw(self, motion: Motion, landmarks: Array) -> Frame:
+        """One frame: `motion` has one row, `landmarks` [478, 3] is where it brings the face."""
+        own = self.portrait.landmarks
+        rotation = eased(motion.rotation, *self.turns)
+        translation = eased(motion.translation, -SHIFT_LIMIT, SHIFT_LIMIT)
+
+        def place(points: Array) -> Array:
+            placed: Array = self.head.place(points[None], rotation, translation)[0]
+            return placed
+
+        # Where the head alone takes the face, and where its expression does.
+        posed = place(self.head.shape)
+        landmarks = landmarks + posed - self.head.place(self.head.shape[None], motion.rotation, motion.translation)[0]
+        landmarks = posed + (landmarks - posed) * self.loose
+        posed = own + (posed - own) * self.freedom
+        face = lay_lids(own + (landmarks - own) * self.freedom, posed, own)
+        around = self.warp.surround.move((face - own)[:, :2], place(self.warp.surround.scalp)[:, :2])
+        rest = own[:, :2] + self.settle
+        lips = almond(face[:, :2] + self.settle, rest)
+
+        frame = self.warp.image.copy()
+        self.warp.draw(frame, overlapped(lips, rest), face[:, 2], around)
+        self.eyes.draw(frame, face, posed)
+        self.mouth.draw(frame, lips, posed[:, :2] + self.settle, motion.expression[0], place)
+        if self.glasses is not None:
+            self.glasses.draw(frame, posed)
+        return frame
+
+
+def turn_limits(head: Head) -> tuple[Array, Array]:
+    """The least and the most pitch, yaw and roll, each [3], by which `head` can turn without missing its far side."""
+    low, high = -TURN_LIMIT, TURN_LIMIT.copy()
+    yaw = float(rotation_angles(head.rotation * FLIP[:, None] * FLIP)[1])
+    back = float(np.clip((TURNED[1] - abs(yaw)) / (TURNED[1] - TURNED[0]), 0, 1))
+    (low if yaw > 0 else high)[1] *= back
+    return low, high
+
+
+def eased(values: Array, low: Array, high: Array) -> Array:
+    """`values` up to KNEE of their limits as they are; beyond, they approach them."""
+    limit = np.where(values < 0, -low, high)
+    knee = KNEE * limit
+    excess = np.maximum(np.abs(values) - knee, 0)
+    room = np.maximum(limit - knee, 1e-6)
+    bent = np.sign(values) * (knee + room * np.tanh(excess / room))
+    return np.where(excess > 0, bent, values).astype(np.float32)

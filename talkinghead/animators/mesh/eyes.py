@@ -1,0 +1,205 @@
+"""Eyes: lids that slide over a round eyeball, and an iris that looks around."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...face.landmarks import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+from ...types import Array, Frame
+from .opening import Opening
+
+Mask = NDArray[np.bool_]
+Group = tuple[int, ...]  # of landmarks
+
+# The lids' edges from the picture's left to its right.
+RIGHT_UPPER, RIGHT_LOWER = RIGHT_EYE[:9], (RIGHT_EYE[0], *RIGHT_EYE[:7:-1])
+LEFT_UPPER, LEFT_LOWER = LEFT_EYE[8::-1], (*LEFT_EYE[8:], LEFT_EYE[0])
+
+# Upper lid: its edge, and the crease above it. Between them are the lashes and the make-up.
+LID_EDGE = np.array((246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398))
+CREASE = np.array((247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414))
+CREASE_FOLLOWS = 0.95  # of the edge's way down: the skin that unfolds is the one above the crease
+
+SHUTTING = 0.25  # of the portrait's opening: lids closer than that are on their way to meet
+OVERLAP = 0.08  # of the portrait's opening: by how much they do
+
+LASHES = 0.07  # of the eye's width: how far lashes and the lid's shadow reach over the eyeball
+LINE = 0.07  # of the eye's width: how thick the line of lashes is on a closed eye
+LIMBUS = 0.12  # of the iris' radius: how soft its rim is
+SEEN = 1.0  # pixels of motion at which the eyeball is fully redrawn
+
+
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """One eyeball as the portrait shows it, and what its lids hide.
+
+    upper, lower: [9] landmarks of the lids' edges, from the picture's left to its right
+    iris:         landmark of its centre
+    left, top:    of the textures in the portrait
+    ball:         [h, w, 3] the eyeball without lids
+    white:        [h, w, 3] the eyeball without iris
+    centre, radius: of the iris, in pixels of the textures
+    lashes:       [3] colour of the upper lid's edge
+    opening:      pixels between the lids, and width the pixels between the corners
+    """
+
+    upper: NDArray[np.intp]
+    lower: NDArray[np.intp]
+    iris: int
+    left: int
+    top: int
+    ball: Frame
+    white: Frame
+    centre: Array
+    radius: float
+    lashes: Array
+    opening: float
+    width: float
+
+    @classmethod
+    def of(cls, image: Frame, landmarks: Array, upper: Group, lower: Group, iris: Group) -> Eye | None:
+        """The eye between these lids; None if the picture does not show it."""
+        slit = Opening.between(landmarks[list(upper), :2], landmarks[list(lower), :2], image, margin=0)
+        width = float(np.linalg.norm(landmarks[upper[0]] - landmarks[upper[-1]]))
+        if slit is None or width < 6:
+            return None
+        pad = int(0.35 * width) + 2
+        height, length = slit.mask.shape
+        box = image[slit.top : slit.top + height, slit.left : slit.left + length]
+        seen = (slit.mask > 0.99) & (slit.under > LASHES * width) & (slit.over > 0.5 * LASHES * width)
+        if not seen.any():
+            return None
+        box, seen = np.pad(box, ((pad, pad), (pad, pad), (0, 0))), np.pad(seen, pad)
+        corner = np.array([slit.left - pad, slit.top - pad])
+        centre = landmarks[iris[0], :2] - corner
+        radius = float(np.linalg.norm(landmarks[list(iris[1:]), :2] - landmarks[iris[0], :2], axis=1).mean())
+        y, x = np.indices(seen.shape)
+        distance = np.hypot(x - centre[0], y - centre[1])
+        white = fill(box, seen & (distance > 1.35 * radius))
+        ball, known = mirror_iris(box, seen, centre, distance < 1.1 * radius)
+        ball = fill(ball, known)
+        strip = np.abs(slit.under) < max(1.0, LASHES * width)
+        lashes = np.percentile(image[slit.top : slit.top + height, slit.left : slit.left + length][strip], 30, axis=0)
+        return cls(
+            upper=np.array(upper),
+            lower=np.array(lower),
+            iris=iris[0],
+            left=int(corner[0]),
+            top=int(corner[1]),
+            ball=ball,
+            white=white,
+            centre=centre,
+            radius=radius,
+            lashes=lashes.astype(np.float32),
+            opening=float((landmarks[list(lower), 1] - landmarks[list(upper), 1]).max()),
+            width=width,
+        )
+
+    def draw(self, frame: Frame, face: Array, posed: Array, own: Array) -> None:
+        """Lay the eyeball between the lids of `face`, where they or the gaze differ from `posed`, all [478, 3]."""
+        ring = np.concatenate([self.upper, self.lower[1:-1]])
+        gaze = face[self.iris, :2] - posed[self.iris, :2]
+        moved = max(float(np.abs(face[ring, :2] - posed[ring, :2]).max()), float(np.abs(gaze).max()))
+        if moved < 0.05:
+            return
+        self.draw_lashes(frame, face)
+        slit = Opening.between(face[self.upper, :2], face[self.lower, :2], frame, margin=0)
+        if slit is None:
+            return
+        where = slit.seen_from(posed[ring, :2], own[ring, :2] - [self.left, self.top])  # the head alone moves it
+        looked = where - gaze
+        white = cv2.remap(self.white, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        ball = cv2.remap(self.ball, looked, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        if np.abs(gaze).max() > 0.05:
+            distance = np.linalg.norm(looked - self.centre, axis=2)
+            iris = np.clip((1.15 - distance / self.radius) / LIMBUS, 0, 1)[..., None]
+            still = cv2.remap(self.ball, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            away = np.linalg.norm(where - self.centre, axis=2)
+            plain = np.clip((1.45 - away / self.radius) / LIMBUS, 0, 1)[..., None]
+            ball = (white * plain + still * (1 - plain)) * (1 - iris) + ball * iris
+        soft = LASHES * self.width
+        edge = np.clip(slit.under / soft, 0, 1) * np.clip(slit.over / (0.5 * soft), 0, 1)
+        slit.paint(frame, ball.astype(np.float32), edge * min(1.0, moved / SEEN))
+
+    def draw_lashes(self, frame: Frame, face: Array) -> None:
+        """Draw the line where lids meet, as far as they do."""
+        upper, lower = face[self.upper, :2], face[self.lower, :2]
+        gap = float((lower - upper)[:, 1].max())
+        shut = float(np.clip(1 - gap / (SHUTTING * self.opening), 0, 1))
+        if shut == 0:
+            return
+        line = (upper + lower) / 2
+        thick = np.sin(np.linspace(0, np.pi, len(line)))[:, None] ** 0.5 * [0, LINE * self.width / 2]
+        slit = Opening.between(line - thick, line + thick, frame)
+        if slit is not None:
+            soft = np.clip(2 * np.minimum(slit.under, slit.over) / (LINE * self.width), 0, 1) ** 0.5
+            slit.paint(frame, self.lashes, shut * soft)
+
+
+@dataclass(frozen=True, eq=False)
+class Eyes:
+    """Both eyes of a portrait, as far as it shows them."""
+
+    eyes: tuple[Eye, ...]
+    own: Array  # [478, 3] the portrait's landmarks
+
+    @classmethod
+    def of(cls, image: Frame, landmarks: Array) -> Eyes:
+        """The eyes in `image` with the face at `landmarks` [478, 3]."""
+        right = Eye.of(image, landmarks, RIGHT_UPPER, RIGHT_LOWER, RIGHT_IRIS)
+        left = Eye.of(image, landmarks, LEFT_UPPER, LEFT_LOWER, LEFT_IRIS)
+        return cls(tuple(eye for eye in (right, left) if eye is not None), landmarks)
+
+    def draw(self, frame: Frame, face: Array, posed: Array) -> None:
+        """Lay the eyeballs between the lids of `face`; `posed` is the face without expression, both [478, 3]."""
+        for eye in self.eyes:
+            eye.draw(frame, face, posed, self.own)
+
+
+def lay_lids(face: Array, posed: Array, own: Array) -> Array:
+    """`face` [478, 3] with lids that slide and close as real ones do.
+
+    The strip of lashes moves in one piece with the lid's edge, so that the stretch of a closing lid falls on the skin
+    below the brow; and lids that all but meet are laid over each other, so that nothing of the eyeball is left.
+
+    posed, own: [478, 3] the face without expression, and as the portrait has it
+    """
+    face = face.copy()
+    for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
+        above, below = list(upper[1:-1]), list(lower[1:-1])
+        usual = np.maximum((own[below] - own[above])[:, 1], 1e-3)
+        gap = (face[below] - face[above])[:, 1]
+        shut = np.clip((SHUTTING - gap / usual) / SHUTTING, 0, 1)
+        face[above, 1] += np.minimum(shut * 2, 1) * np.maximum(gap + OVERLAP * usual, 0)
+        face[above, 2] -= np.where(shut > 0, usual, 0)  # the upper lid is in front
+    way = (face[LID_EDGE] - posed[LID_EDGE])[:, :2] * CREASE_FOLLOWS
+    closing = way[:, 1] > (face[CREASE, 1] - posed[CREASE, 1])
+    face[CREASE[closing], :2] = posed[CREASE[closing], :2] + way[closing]
+    return face
+
+
+def mirror_iris(box: Frame, seen: Mask, centre: Array, iris: Mask) -> tuple[Frame, Mask]:
+    """Fill what the lids hide of the iris from its mirror images, which look alike; also what is known then."""
+    box, known = box.copy(), seen.copy()
+    height, width = seen.shape
+    y, x = np.nonzero(iris & ~seen)
+    for flip_x, flip_y in ((1, -1), (-1, 1), (-1, -1)):
+        from_x = np.round(centre[0] + flip_x * (x - centre[0])).astype(int)
+        from_y = np.round(centre[1] + flip_y * (y - centre[1])).astype(int)
+        inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height) & ~known[y, x]
+        inside[inside] = seen[from_y[inside], from_x[inside]]
+        box[y[inside], x[inside]] = box[from_y[inside], from_x[inside]]
+        known[y[inside], x[inside]] = True
+    return box, known
+
+
+def fill(box: Frame, known: Mask) -> Frame:
+    """`box` [h, w, 3] with what is not known continued from what is."""
+    if not known.any():
+        return box
+    filled: Frame = cv2.inpaint(box, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    return filled

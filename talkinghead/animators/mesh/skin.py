@@ -1,0 +1,80 @@
+"""The skin of the upper lids, which a blink stretches to several times its height."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ...face.landmarks import LEFT_EYE, RIGHT_EYE
+from ...types import Array, Frame
+from .light import film_grain, tiled
+from .opening import extent
+
+# Around the skin between each upper lid's crease and the brow.
+LIDS = (
+    np.array((247, 30, 29, 27, 28, 56, 190, 113, 225, 224, 223, 222, 221, 189)),
+    np.array((467, 260, 259, 257, 258, 286, 414, 342, 445, 444, 443, 442, 441, 413)),
+)
+DETAIL = 0.008  # face heights: what is finer makes streaks when it is stretched
+STRETCHED = (0.65, 0.35)  # pixels of the portrait per pixel: smoothing begins at the first, is complete at the second
+
+
+@dataclass(frozen=True, eq=False)
+class LidSkin:
+    """The picture around the eyes without its finest detail.
+
+    left, top: of the box in the portrait
+    smooth:    [h, w, 3]
+    grain:     [64, 64, 1] the detail, as a tile of noise
+    """
+
+    left: int
+    top: int
+    smooth: Frame
+    grain: Array
+
+    @classmethod
+    def of(cls, image: Frame, landmarks: Array, height: float) -> LidSkin | None:
+        """The lids of a face of `height` pixels at `landmarks` [478, 3]; None if they are out of the picture.
+
+        Only skin is mixed with skin: lashes and eyeballs would darken it.
+        """
+        size = DETAIL * height
+        box = extent(landmarks[np.concatenate([*LIDS, RIGHT_EYE, LEFT_EYE]), :2], image, margin=8 * size)
+        if box is None:
+            return None
+        left, top, right, bottom = box
+        part = image[top:bottom, left:right]
+        skin = np.ones(part.shape[:2], np.float32)
+        for eye in (RIGHT_EYE, LEFT_EYE):
+            outline = np.round(landmarks[list(eye), :2] - [left, top]).astype(np.int32)
+            cv2.fillPoly(skin, [outline], 0.02)
+            cv2.polylines(skin, [outline], True, 0.02, max(1, round(2 * size)))
+        total = cv2.GaussianBlur(skin, (0, 0), size)[..., None]
+        smooth = np.rint(cv2.GaussianBlur(part * skin[..., None], (0, 0), size) / total).astype(np.uint8)
+        return cls(left, top, smooth, film_grain(image, landmarks))
+
+    def calm(self, region: Frame, where: Array, points: Array) -> None:
+        """Redraw lids that are stretched with smooth skin and fresh grain.
+
+        region, where: [H, W, 3] and [H, W, 2] pixels and where in the portrait they come from
+        points:        [N, 2] the landmarks, in pixels of the region
+        """
+        for lid in LIDS:
+            box = extent(points[lid], region)
+            if box is None or min(box[2] - box[0], box[3] - box[1]) < 4:
+                continue
+            left, top, right, bottom = box
+            source = where[top:bottom, left:right]
+            slope = np.gradient(source[..., 1], axis=0)  # pixels of the portrait per pixel
+            much = np.clip((STRETCHED[0] - slope) / (STRETCHED[0] - STRETCHED[1]), 0, 1)
+            if not much.any():
+                continue
+            much = cv2.GaussianBlur(much, (0, 0), 1.2)[..., None]
+            origin = np.array([self.left, self.top], np.float32)
+            smooth = cv2.remap(self.smooth, source - origin, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            skin = smooth + tiled(self.grain, *source.shape[:2])
+            part = region[top:bottom, left:right]
+            part[...] = np.rint(np.clip(part + (skin - part) * much, 0, 255))
