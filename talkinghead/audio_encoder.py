@@ -1,0 +1,250 @@
+"""Hearing: openai-whisper's audio encoder at any size, run over speech of any length."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import whisper
+from torch import Tensor
+from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE
+from whisper.model import AudioEncoder, ModelDimensions
+
+from .errors import CheckpointMismatch, NumericalError, WeightsMissing
+from .settings import dataclass_from
+from .types import Array, Speech
+from .weights import (
+    CONFIG_FILE,
+    load_weights,
+    offline,
+    part,
+    read_config,
+    read_folder,
+    read_section,
+    read_tensors,
+    read_torch,
+    resolve,
+)
+
+SECTION = "audio_encoder"  # of config.json, and the prefix of its weights
+MELS_PER_TOKEN = 2
+SAMPLES_PER_TOKEN = HOP_LENGTH * MELS_PER_TOKEN  # 320: 20 ms
+TOKENS_PER_SECOND = SAMPLE_RATE / SAMPLES_PER_TOKEN  # 50
+# A mel frame sees half an FFT on each side. A window brings this much of its surroundings with it, so that its mels
+# are those of the whole sound, and not of a sound that begins and ends with the window.
+MARGIN = math.ceil(N_FFT / 2 / HOP_LENGTH) * HOP_LENGTH
+BATCH = 8  # windows encoded at once; bounds memory
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """Dimensions of a Whisper audio encoder.
+
+    n_mels:  mel bands: 80, or 128 from large-v3 on
+    n_ctx:   tokens in a window; 50 are a second
+    n_state: width of a token
+    n_head, n_layer: attention heads and blocks
+    floor:   lowest log-mel value heard, in Whisper's units (log10 of power is 4 * value - 4); None hears all
+    overlap: tokens that neighbouring windows share and blend
+    """
+
+    n_mels: int = 80
+    n_ctx: int = 250
+    n_state: int = 128
+    n_head: int = 4
+    n_layer: int = 3
+    floor: float | None = -0.5
+    overlap: int = 50
+
+    def __post_init__(self) -> None:
+        limits = {"n_ctx": 3000, "n_state": 4096, "n_head": 64, "n_layer": 64}
+        for name, most in limits.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be 1 to {most}, not {getattr(self, name)}")
+        if self.n_mels not in (80, 128):
+            raise ValueError(f"n_mels must be 80 or 128, not {self.n_mels}")
+        if self.n_state % self.n_head or self.n_state % 2:
+            raise ValueError(f"n_state must be even and divisible by n_head, not {self.n_state} by {self.n_head}")
+        if not 0 <= self.overlap <= self.n_ctx // 2 or self.overlap % 2:
+            raise ValueError(f"overlap must be even and at most half of n_ctx, not {self.overlap}")
+
+    def build(self) -> AudioEncoder:
+        """A network of these dimensions with random weights, ready for training."""
+        return AudioEncoder(self.n_mels, self.n_ctx, self.n_state, self.n_head, self.n_layer)
+
+
+class WhisperEncoder:
+    """Speech to features, 50 a second.
+
+    The sound is cut into windows on a grid that starts at its first sample. Neighbours overlap and are blended
+    smoothly, so any length can be heard with the memory of a few windows, and the start of a long sound gives the
+    same features whether or not the rest is there yet (except in its last window).
+
+    config:  dimensions of `network`
+    network: openai-whisper's AudioEncoder
+    device:  where it runs
+    """
+
+    rate = TOKENS_PER_SECOND
+
+    def __init__(self, config: WhisperConfig, network: AudioEncoder, *, device: str | torch.device = "cpu") -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.size = config.n_state
+        self.hop = config.n_ctx - config.overlap
+        # Weight of the later one of two windows across their overlap: half a cosine, so that features bend nowhere.
+        steps = (torch.arange(config.overlap, device=self.device) + 0.5) / max(1, config.overlap)
+        self._rise = (0.5 - 0.5 * torch.cos(torch.pi * steps))[:, None]
+
+    @classmethod
+    def open(cls, name: str | os.PathLike[str] = "micro", *, device: str | torch.device = "cpu") -> WhisperEncoder:
+        """An encoder by name or path.
+
+        name: "micro" (comes with the package); a public Whisper model, "tiny" to "large-v3", loaded by
+            openai-whisper, which downloads and checks it once; a checkpoint folder of this package, or a hub id of
+            one; or a Whisper checkpoint file (.pt as OpenAI gives it)
+
+        Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights.
+        """
+        if os.fspath(name) in whisper.available_models():
+            return cls(*_public(os.fspath(name)), device=device)
+        if Path(name).is_file():
+            return cls(*_from_file(Path(name)), device=device)
+        folder = resolve(name)
+        public = read_section(folder / CONFIG_FILE, SECTION)
+        if isinstance(public, str):  # a decoder trained on a public encoder names it instead of copying it
+            if public not in whisper.available_models():
+                raise CheckpointMismatch(f"{CONFIG_FILE}: {SECTION}: no public Whisper model is called {public!r:.60}")
+            return cls.open(public, device=device)
+        config = read_config(folder / CONFIG_FILE, WhisperConfig, SECTION)
+        network = config.build()
+        load_weights(network, part(read_folder(folder), f"{SECTION}."), f"{folder.name}: {SECTION}")
+        return cls(config, network, device=device)
+
+    def __call__(self, speech: Speech) -> Array:
+        """Features [ceil(duration * 50), size] of `speech`. Raises NumericalError if they are not finite."""
+        features = np.empty((math.ceil(speech.seconds * round(self.rate)), self.size), np.float32)
+        done = 0
+        for block in self.blocks(speech):
+            features[done : done + len(block)] = block
+            done += len(block)
+        return features
+
+    def blocks(self, speech: Speech) -> Iterator[Array]:
+        """The features of `speech` in consecutive blocks [n, size]; n is even except in the last one.
+
+        Needs the memory of a few windows, however long the speech is.
+        """
+        count = math.ceil(speech.seconds * round(self.rate))
+        overlap, hop = self.config.overlap, self.hop
+        windows = math.ceil((count + overlap) / hop)
+        tail = torch.zeros(overlap, self.size, device=self.device)  # end of the window before
+        for first in range(0, windows, BATCH):
+            pieces = []
+            for window in self._encode(speech.samples, range(first, min(first + BATCH, windows))):
+                pieces += [torch.lerp(tail, window[:overlap], self._rise), window[overlap:hop]]
+                tail = window[hop:]
+            start = first * hop - overlap  # the first window begins in the silence before the sound
+            block = torch.cat(pieces)[max(0, -start) : count - start].cpu().numpy()
+            if not np.isfinite(block).all():
+                raise NumericalError(f"audio encoder: features are not finite near {max(0, start) / self.rate:g} s")
+            yield block
+
+    @torch.inference_mode()
+    def _encode(self, samples: Array, windows: range) -> Tensor:
+        """Tokens [windows, n_ctx, size] of the windows with these numbers."""
+        starts = [number * self.hop - self.config.overlap for number in windows]
+        mels = torch.stack([self._mel(samples, start) for start in starts])  # [windows, n_mels, 2 * n_ctx]
+        tokens: Tensor = self.network(mels.to(self.device))
+        return tokens.float()
+
+    def _mel(self, samples: Array, start: int) -> Tensor:
+        """Log-mel spectrogram [n_mels, 2 * n_ctx] of the window that starts at token `start`; silence outside."""
+        first = start * SAMPLES_PER_TOKEN - MARGIN
+        last = first + self.config.n_ctx * SAMPLES_PER_TOKEN + 2 * MARGIN
+        heard = samples[max(0, first) : max(0, last)]
+        before = max(0, -first)
+        padded = np.pad(heard, (before, last - first - before - len(heard)))
+        mel = whisper.log_mel_spectrogram(padded, n_mels=self.config.n_mels)
+        mel = mel[:, MARGIN // HOP_LENGTH :][:, : MELS_PER_TOKEN * self.config.n_ctx]
+        return floored(mel, self.config.floor)
+
+
+def floored(mel: Tensor, floor: float | None) -> Tensor:
+    """Log-mel values with everything below `floor` raised to it.
+
+    Whisper raises all values to at least the loudest one minus 2 (80 dB), which makes the features of a quiet moment
+    depend on the loudest moment of its window. A fixed floor above that hides this, and hides recording noise.
+    """
+    return mel if floor is None else mel.clamp_min(floor)
+
+
+def _public(name: str) -> tuple[WhisperConfig, AudioEncoder]:
+    """A public Whisper encoder, downloaded and checked by openai-whisper unless it is there already."""
+    if offline():
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
+        file = cache / f"{ {'large': 'large-v3', 'turbo': 'large-v3-turbo'}.get(name, name) }.pt"
+        if not file.is_file():
+            raise WeightsMissing(
+                f"Whisper {name}: not on this machine, and downloads are switched off",
+                f"download it elsewhere and put it at {file}",
+            )
+        return _from_file(file)
+    try:
+        model = whisper.load_model(name, device="cpu")
+    except (OSError, RuntimeError) as error:
+        raise WeightsMissing(
+            f"Whisper {name}: could not be downloaded: {error}",
+            "check the connection, or give the path of a Whisper checkpoint file",
+        ) from error
+    return _public_config(model.dims), model.encoder
+
+
+def _public_config(dims: ModelDimensions) -> WhisperConfig:
+    return WhisperConfig(
+        n_mels=dims.n_mels,
+        n_ctx=dims.n_audio_ctx,
+        n_state=dims.n_audio_state,
+        n_head=dims.n_audio_head,
+        n_layer=dims.n_audio_layer,
+        floor=None,
+        overlap=min(100, dims.n_audio_ctx // 4 * 2),
+    )
+
+
+def _from_file(path: Path) -> tuple[WhisperConfig, AudioEncoder]:
+    """The encoder inside a Whisper checkpoint as OpenAI gives it, or the same tensors as safetensors."""
+    where = path.name
+    if path.suffix == ".safetensors":
+        tensors = read_tensors(path)
+        config = _config_of_shapes(tensors, where)
+    else:
+        content = read_torch(path)
+        if not isinstance(content.get("dims"), dict) or not isinstance(content.get("model_state_dict"), dict):
+            raise CheckpointMismatch(f"{where}: not a Whisper checkpoint: it has no dims and model_state_dict")
+        tensors = content["model_state_dict"]
+        try:
+            config = _public_config(dataclass_from(ModelDimensions, content["dims"]))
+        except (ValueError, TypeError) as error:
+            raise CheckpointMismatch(f"{where}: dims: {error}") from error
+    network = config.build()
+    load_weights(network, part(tensors, "encoder."), where)
+    return config, network
+
+
+def _config_of_shapes(tensors: dict[str, Tensor], where: str) -> WhisperConfig:
+    """The dimensions that the weights of a public Whisper model show; all of them have heads 64 wide."""
+    try:
+        n_state, n_mels, _ = tensors["encoder.conv1.weight"].shape
+        n_ctx, _ = tensors["encoder.positional_embedding"].shape
+        blocks = {name.split(".")[2] for name in tensors if name.startswith("encoder.blocks.")}
+        dims = ModelDimensions(n_mels, n_ctx, n_state, n_state // 64, len(blocks), 0, 0, 0, 0, 0)
+        return _public_config(dims)
+    except (KeyError, ValueError) as error:
+        raise CheckpointMismatch(f"{where}: not a Whisper checkpoint: {error}") from error

@@ -1,0 +1,178 @@
+"""From audio features to motion, in pieces of any length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from torch import Tensor
+
+from ..errors import NumericalError
+from ..types import EXPRESSIONS, Array, Motion, check_array
+from ..weights import CONFIG_FILE, load_weights, part, read_config, read_folder, resolve
+from .faceformer import CHANNELS, FEATURES_PER_FRAME, FaceFormer, FaceFormerConfig, Past
+
+SECTION = "faceformer"  # of config.json, and the prefix of its weights
+FPS = 25.0
+BLOCK = 250  # frames whose sound is prepared at once; bounds memory
+
+
+class GeneratorState(NamedTuple):
+    """What FaceFormerGenerator needs to go on after a motion: kept in `Motion.state`.
+
+    past:     what the network remembers
+    previous: [1, 1, 58] the last frame
+    features: [1, behind, D] the last features heard; None before the first
+    whole:    whether the last frame heard both of its features
+    """
+
+    past: Past
+    previous: Tensor
+    features: Tensor | None
+    whole: bool
+
+
+class FaceFormerGenerator:
+    """Audio features to motion at 25 frames a second, by a FaceFormer."""
+
+    fps = FPS
+
+    def __init__(self, network: FaceFormer, *, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+
+    @classmethod
+    def open(cls, name: str | os.PathLike[str] = "micro", *, device: str | torch.device = "cpu") -> FaceFormerGenerator:
+        """A generator from a checkpoint: "micro", which comes with the package, a folder, or a hub id.
+
+        Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights.
+        """
+        folder = resolve(name)
+        network = FaceFormer(read_config(folder / CONFIG_FILE, FaceFormerConfig, SECTION))
+        load_weights(network, part(read_folder(folder), f"{SECTION}."), f"{folder.name}: {SECTION}")
+        return cls(network, device=device)
+
+    @property
+    def look_ahead(self) -> int:
+        """How many features beyond its own two a frame hears."""
+        return self.network.config.ahead - 1
+
+    def __call__(self, features: Array, *, after: Motion | None = None, ahead: Array | None = None) -> Motion:
+        """Motion of ceil(A / 2) frames for features [A, D].
+
+        after: the motion made last, to go on from; its features must have been even in number
+        ahead: [n, D] the features that follow these. A frame hears `look_ahead` features beyond its own, so pieces
+            made with what follows them join to exactly the motion of the whole. Without it, and at the end of a
+            speech, the last feature is held.
+
+        Raises ValueError for features of another width, NumericalError if a model gives no finite numbers.
+        """
+        config = self.network.config
+        _check_features("features", features, config.features)
+        if ahead is not None:
+            _check_features("ahead", ahead, config.features)
+        frames = -(-len(features) // FEATURES_PER_FRAME)
+        state = self._begin() if after is None else _state_of(after)
+        if not frames:
+            return _as_motion(np.zeros((0, CHANNELS), np.float32), state)
+        heard, kept = self._surround(features, state.features, ahead, frames)
+        motion, past, previous = self._generate(heard, frames, state.past, state.previous)
+        whole = len(features) % FEATURES_PER_FRAME == 0
+        return _as_motion(motion, GeneratorState(past, previous, kept, whole))
+
+    def stream(self, blocks: Iterable[Array], *, after: Motion | None = None) -> Iterator[Motion]:
+        """Motion for consecutive blocks of features, one motion per block, together equal to that of the whole.
+
+        Each block waits for the next one, of which it hears the beginning. Blocks hold an even number of features,
+        and at least `look_ahead`; the last one may hold any.
+        """
+        waiting: Array | None = None
+        for block in blocks:
+            if waiting is not None:
+                after = self(waiting, after=after, ahead=block[: self.look_ahead])
+                yield after
+            waiting = block
+        if waiting is not None:
+            yield self(waiting, after=after)
+
+    def _begin(self) -> GeneratorState:
+        """The state before the first frame: a face at rest, and nothing heard."""
+        return GeneratorState(self.network.start(), torch.zeros(1, 1, CHANNELS, device=self.device), None, True)
+
+    def _surround(
+        self, features: Array, before: Tensor | None, ahead: Array | None, frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """The features that `frames` frames hear [1, behind + 2 T + ahead - 1, D], and those to keep for the next.
+
+        The first feature of all is held into the past, as the last one is into the future.
+        """
+        config = self.network.config
+        following = features[:0] if ahead is None else ahead[: self.look_ahead]
+        past = np.repeat(features[:1], config.behind, axis=0) if before is None else before[0].cpu().numpy()
+        last = following[-1:] if len(following) else features[-1:]
+        missing = FEATURES_PER_FRAME * frames + self.look_ahead - len(features) - len(following)
+        around = np.concatenate([past, features, following, np.repeat(last, max(0, missing), axis=0)])
+        heard = torch.from_numpy(around).to(self.device)[None]
+        kept = heard[:, len(features) : len(features) + config.behind].clone()  # a view would keep all of them
+        return heard, kept
+
+    @torch.inference_mode()
+    def _generate(self, features: Tensor, frames: int, past: Past, previous: Tensor) -> tuple[Array, Past, Tensor]:
+        """Motion [T, 58] one frame after another, the past after it, and its last frame."""
+        config = self.network.config
+        blocks = []
+        for first in range(0, frames, BLOCK):
+            last = min(first + BLOCK, frames)
+            around = features[:, FEATURES_PER_FRAME * first : FEATURES_PER_FRAME * (last - 1) + config.band]
+            heard = self.network.listen(around)
+            with _threads().limit(limits=1, user_api="openmp"):
+                block, past = self.network.generate(heard, previous, past)
+            previous = block[:, -1:]
+            blocks.append(block[0].cpu().numpy())
+        motion = np.concatenate(blocks)
+        if not np.isfinite(motion).all():
+            frame = past.frame - frames + int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
+            raise NumericalError(f"motion generator: frame {frame} is not finite", "use other weights")
+        return motion, past, previous
+
+
+def _check_features(name: str, features: Array, size: int) -> None:
+    """Raise ValueError or TypeError unless `features` are [A, size], NumericalError unless finite."""
+    if isinstance(features, np.ndarray) and features.dtype == np.float32 and not np.isfinite(features).all():
+        raise NumericalError(f"{name}: audio features hold NaN or infinity")
+    check_array(name, features, np.float32, None, size)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadpoolController:
+    """Limits how many threads torch uses in the calling thread alone.
+
+    A single frame is too little work to share: waking threads costs more than they save, and on a busy machine a
+    hundred times more.
+    """
+    return ThreadpoolController()
+
+
+def _state_of(after: Motion) -> GeneratorState:
+    state = after.state
+    if not isinstance(state, GeneratorState):
+        raise ValueError("after must be a motion that this generator made, not a loaded or changed one")
+    if not state.whole:
+        raise ValueError("after must have been made from an even number of features: its last frame heard only one")
+    return state
+
+
+def _as_motion(motion: Array, state: GeneratorState) -> Motion:
+    """Motion from channels [T, 58], the expression brought into its range."""
+    return Motion(
+        np.clip(motion[:, :EXPRESSIONS], 0, 1),
+        motion[:, EXPRESSIONS : EXPRESSIONS + 3].copy(),
+        motion[:, EXPRESSIONS + 3 :].copy(),
+        FPS,
+        state,
+    )

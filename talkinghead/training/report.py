@@ -1,0 +1,105 @@
+"""How good a trained model is on speech it was not trained on, and the card that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..blendshapes import INDEX
+from ..types import EXPRESSIONS
+from .batches import Batch, Example, as_batch, window_of
+from .losses import mouth_shape_of_expression
+from .model import MotionModel
+
+MOST_WINDOWS = 64  # of each voice
+BATCH = 16
+
+Scores = dict[str, float]
+
+
+@torch.inference_mode()
+def validate(model: MotionModel, examples: Sequence[Example], length: int, floor: float) -> Scores:
+    """Correlations, over one window of each clip, of free-running motion with its targets, and more.
+
+    gap, width, jaw, pucker: correlation of the lip opening, the mouth's width and two blendshapes
+    speed:  standard deviation of the lip opening's change over that of the targets
+    phones: share of tokens whose phone the encoder knows
+    """
+    every = max(1, len(examples) // MOST_WINDOWS)
+    windows = [window_of(example, max(0, (len(example) - length) // 2), length, floor) for example in examples[::every]]
+    batches = [as_batch(windows[first : first + BATCH]) for first in range(0, len(windows), BATCH)]
+    model.eval()
+    results = [_run(model, batch) for batch in batches]
+    model.train()
+    made, wanted = (np.concatenate([result[index] for result in results]) for index in (0, 1))
+    right = np.concatenate([result[2] for result in results])
+    shape = mouth_shape_of_expression()
+    opening, target = made[..., :EXPRESSIONS] @ shape, wanted[..., :EXPRESSIONS] @ shape
+    return {
+        "gap": _correlation(opening[..., 0], target[..., 0]),
+        "width": _correlation(opening[..., 1], target[..., 1]),
+        "jaw": _correlation(made[..., INDEX["jawOpen"]], wanted[..., INDEX["jawOpen"]]),
+        "pucker": _correlation(made[..., INDEX["mouthPucker"]], wanted[..., INDEX["mouthPucker"]]),
+        "speed": float(np.diff(opening[..., 0]).std() / np.diff(target[..., 0]).std()),
+        "phones": float(right.mean()),
+    }
+
+
+def _run(model: MotionModel, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Motion made one frame after another, its targets, and which phones were known."""
+    features = model.audio_encoder(batch.mel)
+    start = model.faceformer.start(len(batch.mel))
+    made, _ = model.faceformer.generate(model.listen(features), batch.before[:, None], start)
+    known = model.phones(features).argmax(dim=-1) == batch.phones
+    return made.numpy(), batch.frames.numpy(), known.numpy()
+
+
+def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Pearson correlation; NaN if one of them never moves."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
+def model_card(
+    scores: Mapping[str, Scores], manifest: Mapping[str, Any], *, seed: int, steps: int, cpu_minutes: float
+) -> str:
+    """A Markdown card of a model trained on the corpus of `manifest`.
+
+    scores: by the name of what was judged on
+    """
+    trained_on = [shard for shard in manifest["shards"] if shard["split"] == "train"]
+    hours = sum(shard["seconds"] for shard in trained_on) / 3600
+    voices = sorted({shard["voice"] for shard in trained_on})
+    licences = {name: manifest["voices"][name]["licence"] for name in voices}
+    names = list(next(iter(scores.values())))
+    lines = [
+        "# Model card",
+        "",
+        "A Whisper-architecture audio encoder and a FaceFormer, trained together. Made by `talkinghead train motion`.",
+        "",
+        f"- seed {seed}, {steps} steps, {cpu_minutes:.0f} minutes of processor time",
+        f"- corpus: {hours:.1f} hours of synthesised, degraded speech by `talkinghead corpus`, seed "
+        f"{manifest['settings']['seed']}; the face that says it comes from the phones, by `training/articulation.py`",
+        "- no recorded person's face or voice was used",
+        "",
+        "## Agreement with synthetic targets, free-running",
+        "",
+        "`gap`, `width`, `jaw`, `pucker`: correlations; `speed`: of the lips, over the targets'; `phones`: share.",
+        "",
+        "| speech | " + " | ".join(names) + " |",
+        "|---" * (len(names) + 1) + "|",
+        *(f"| {name} | " + " | ".join(f"{score[key]:.2f}" for key in names) + " |" for name, score in scores.items()),
+        "",
+        "## Voices",
+        "",
+        "| voice | licence |",
+        "|---|---|",
+        *(f"| {name} | {licence} |" for name, licence in licences.items()),
+        "",
+    ]
+    return "\n".join(lines)

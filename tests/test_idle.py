@@ -1,0 +1,221 @@
+"""Blinks, glances and small movements of the head: natural in number, size and speed, whatever the pieces."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from talkinghead.blendshapes import BLINK, BROWS, GAZE, INDEX, MOUTH
+from talkinghead.motion.idle import BLINK_SECONDS, HEAD_DEGREES, add_idle, blinks
+from talkinghead.types import Array, Motion
+
+MINUTES = 10
+LONG = MINUTES * 60 * 25
+
+
+@pytest.fixture(scope="module")
+def idle() -> Motion:
+    return add_idle(Motion.still(LONG), seed=0)
+
+
+def joined(motion: Motion) -> Array:
+    return np.concatenate([motion.expression, motion.rotation, motion.translation], axis=1)
+
+
+def column(motion: Motion, name: str) -> Array:
+    return motion.expression[:, INDEX[name]]
+
+
+@pytest.mark.parametrize("cuts", [(1,), (25, 26), (100, 1000, 7001)])
+def test_pieces_are_the_whole(idle: Motion, cuts: tuple[int, ...]) -> None:
+    edges = [0, *cuts, LONG]
+
+    pieces = [add_idle(Motion.still(last - first), seed=0, start=first) for first, last in pairwise(edges)]
+
+    assert np.array_equal(np.concatenate([joined(piece) for piece in pieces]), joined(idle))
+
+
+def test_a_frame_after_an_hour_costs_what_a_frame_costs() -> None:
+    late = add_idle(Motion.still(2), seed=0, start=90_000)
+
+    assert np.array_equal(joined(late), joined(add_idle(Motion.still(100), seed=0, start=89_950))[50:52])
+
+
+def test_the_seed_decides(idle: Motion) -> None:
+    assert np.array_equal(joined(add_idle(Motion.still(500), seed=0)), joined(idle)[:500])
+
+    other = add_idle(Motion.still(LONG), seed=1)
+
+    assert not np.array_equal(blinks(0, 17, 60), blinks(1, 17, 60))
+    for axis in range(3):
+        assert abs(np.corrcoef(other.rotation[:, axis], idle.rotation[:, axis])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("rate", [12.0, 17.0, 25.0])
+def test_people_blink_12_to_25_times_a_minute(rate: float) -> None:
+    count = np.mean([len(blinks(seed, rate, 600)) / 10 for seed in range(20)])
+
+    assert abs(count - rate) < 0.05 * rate
+
+
+def test_blinks_last_100_to_300_ms_and_come_at_irregular_times() -> None:
+    found = np.concatenate([np.diff(blinks(seed, 17, 600)[:, 0]) for seed in range(10)])
+    durations = np.concatenate([blinks(seed, 17, 600)[:, 1] for seed in range(10)])
+
+    assert durations.min() >= 0.1
+    assert durations.max() <= 0.3
+    assert 0.4 < found.std() / found.mean() < 1  # neither a clock (0) nor a Poisson process (1)
+    assert 0.05 < (found < 0.45).mean() < 0.15  # double blinks
+    assert found.min() > 0.3  # no blink begins before the last one has ended
+
+
+def test_both_eyes_shut_in_every_blink_faster_than_they_open() -> None:
+    fps = 200.0  # fine enough to see a lid move
+    motion = add_idle(Motion.still(round(fps) * 120, fps), seed=3)
+    left, right = column(motion, "eyeBlinkLeft"), column(motion, "eyeBlinkRight")
+    shutting, opening = [], []
+
+    for begin, duration, _ in blinks(3, 17, 119):
+        blink = left[round(begin * fps) : round((begin + duration) * fps) + 2]
+        shut = np.flatnonzero(blink > 0.95 * blink.max())
+        shutting.append(shut[0] / fps)
+        opening.append((len(blink) - shut[-1]) / fps)
+        assert blink.max() > 0.85
+
+    assert len(shutting) > 20
+    assert np.mean(shutting) < 0.75 * np.mean(opening)
+    assert np.corrcoef(left, right)[0, 1] > 0.999
+    assert (left > 0.05).mean() < 0.1
+
+
+def test_at_25_frames_a_second_no_blink_falls_between_frames(idle: Motion) -> None:
+    for begin, duration, depth in blinks(0, 17, MINUTES * 60 - 1):
+        frames = slice(int(begin * 25), int((begin + duration) * 25) + 2)
+
+        assert column(idle, "eyeBlinkLeft")[frames].max() > 0.8 * depth
+
+
+def test_the_head_drifts_by_degrees_and_slowly(idle: Motion) -> None:
+    deviations = np.degrees(idle.rotation.std(axis=0))
+    speeds = np.degrees(np.abs(np.diff(idle.rotation, axis=0)) * 25)
+
+    assert np.allclose(deviations, HEAD_DEGREES, rtol=0.15)
+    assert speeds.max() < 60  # degrees a second: turning, never jerking
+    for axis in range(3):
+        power = np.abs(np.fft.rfft(idle.rotation[:, axis] - idle.rotation[:, axis].mean())) ** 2
+        median = np.fft.rfftfreq(LONG, 1 / 25)[np.searchsorted(np.cumsum(power), power.sum() / 2)]
+        assert 0.2 < median < 0.5
+
+
+def test_the_head_does_not_wander_off(idle: Motion) -> None:
+    minutes = np.degrees(idle.rotation).reshape(MINUTES, -1, 3)
+
+    assert np.abs(minutes.mean(axis=1)).max() < 1.5
+    assert np.abs(idle.translation).max() < 0.05
+
+
+def test_the_clip_begins_in_the_pose_of_the_portrait(idle: Motion) -> None:
+    assert not idle.rotation[0].any()
+    assert not idle.expression[0].any()
+    assert np.degrees(np.abs(np.diff(idle.rotation[:10], axis=0))).max() < 1
+
+
+def test_both_eyes_look_the_same_way_and_move_in_jumps(idle: Motion) -> None:
+    left = column(idle, "eyeLookOutLeft") - column(idle, "eyeLookInLeft")
+    right = column(idle, "eyeLookInRight") - column(idle, "eyeLookOutRight")
+    moving = np.abs(np.diff(left)) > 1e-4
+
+    assert np.array_equal(left, right)
+    assert np.array_equal(column(idle, "eyeLookUpLeft"), column(idle, "eyeLookUpRight"))
+    assert 0.03 < left.std() < 0.2
+    assert abs(left.mean()) < 0.03
+    assert 0.02 < moving.mean() < 0.15  # about one frame in 25: fixation, jump, fixation
+
+
+def test_no_eye_looks_two_ways_at_once(idle: Motion) -> None:
+    for one, other in (("eyeLookOutLeft", "eyeLookInLeft"), ("eyeLookUpRight", "eyeLookDownRight")):
+        assert not (column(idle, one) * column(idle, other)).any()
+
+
+def test_brows_move_a_little(idle: Motion) -> None:
+    assert 0.005 < column(idle, "browInnerUp").std() < 0.08
+    assert idle.expression[:, list(BROWS)].max() < 0.3
+
+
+def test_the_mouth_is_left_alone(idle: Motion) -> None:
+    assert not idle.expression[:, list(MOUTH)].any()
+
+
+def test_what_eyes_do_already_is_kept() -> None:
+    tracked = Motion.still(2500)
+    tracked.expression[:, list(BLINK)] = 0.6
+    tracked.expression[:, INDEX["eyeLookOutLeft"]] = 0.3
+    tracked.expression[:, INDEX["eyeLookInRight"]] = 0.3
+
+    motion = add_idle(tracked, seed=0)
+
+    assert motion.expression[:, list(BLINK)].min() >= 0.6
+    assert motion.expression.max() <= 1
+    assert abs(column(motion, "eyeLookOutLeft").mean() - 0.3) < 0.05
+    assert np.allclose(tracked.expression[:, list(BLINK)], 0.6)  # the input is not changed
+
+
+def test_speech_goes_on_under_it() -> None:
+    rng = np.random.default_rng(0)
+    speaking = Motion(
+        rng.uniform(0, 1, (100, 52)).astype(np.float32),
+        rng.normal(0, 0.1, (100, 3)).astype(np.float32),
+        rng.normal(0, 0.1, (100, 3)).astype(np.float32),
+        state="continue here",
+    )
+    still = add_idle(Motion.still(100), seed=5)
+
+    motion = add_idle(speaking, seed=5)
+
+    others = [index for index in range(52) if index not in (*BLINK, *GAZE, *BROWS)]
+    assert np.array_equal(motion.expression[:, others], speaking.expression[:, others])
+    assert np.allclose(motion.rotation - speaking.rotation, still.rotation, atol=1e-6)
+    assert motion.state == "continue here"
+
+
+def test_idle_motion_can_be_switched_off() -> None:
+    motion = add_idle(Motion.still(1000), seed=0, blink_rate=0, head_motion=0)
+
+    assert not motion.rotation.any()
+    assert not motion.translation.any()
+    assert not motion.expression[:, list(BLINK)].any()
+
+
+def test_head_motion_scales_the_head_alone(idle: Motion) -> None:
+    half = add_idle(Motion.still(LONG), seed=0, head_motion=0.5)
+
+    assert np.allclose(half.rotation, 0.5 * idle.rotation, atol=1e-6)
+    assert np.array_equal(half.expression, idle.expression)
+
+
+@pytest.mark.parametrize("fps", [12.0, 24.0, 30000 / 1001, 60.0])
+def test_the_frame_rate_changes_nothing_but_the_frames(idle: Motion, fps: float) -> None:
+    other = add_idle(Motion.still(round(60 * fps), fps), seed=0)
+    times = np.arange(len(other)) / fps
+
+    expected = np.interp(times, np.arange(LONG) / 25, idle.rotation[:, 1])
+
+    assert np.abs(other.rotation[:, 1] - expected).max() < np.radians(0.2)
+
+
+def test_no_frames_stay_no_frames() -> None:
+    assert len(add_idle(Motion.still(0), seed=0)) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"blink_rate": -1}, {"blink_rate": 100}, {"head_motion": -1}, {"start": -1}, {"seed": -1}]
+)
+def test_impossible_arguments_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        add_idle(Motion.still(5), **{"seed": 0, **wrong})
+
+
+def test_blink_durations_are_those_promised() -> None:
+    assert BLINK_SECONDS[0] >= 0.1
+    assert BLINK_SECONDS[1] <= 0.3
