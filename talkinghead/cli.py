@@ -1,0 +1,308 @@
+"""The command line: `talkinghead speak face.png hello.wav -o hello.mp4`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import TalkingHeadError
+
+if TYPE_CHECKING:
+    from .pipeline import TalkingHead
+    from .presets import FaceChoice
+    from .timing import Stopwatch
+    from .types import Clip
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A portrait and a voice become a talking video.",
+)
+train = typer.Typer(no_args_is_help=True, help="Train models of your own.")
+app.add_typer(train, name="train")
+
+Image = Annotated[Path, typer.Argument(help="A photo or painting with a face.", show_default=False)]
+Audio = Annotated[Path, typer.Argument(help="Speech: any sound file, or a video's sound.", show_default=False)]
+Output = Annotated[Path, typer.Option("-o", "--output", help="The file to write.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON with counts and times.")]
+Seed = Annotated[int, typer.Option(help="Of blinks, gaze and idle head motion.")]
+Expression = Annotated[float, typer.Option(min=0, max=2, help="How strongly the face moves.")]
+HeadMotion = Annotated[float, typer.Option(min=0, max=2, help="How strongly the head moves.")]
+Model = Annotated[str, typer.Option(help='"micro", a checkpoint folder, or a hub id.')]
+Device = Annotated[str, typer.Option(help='"auto", "cpu", "cuda", …')]
+AnimatorName = Annotated[str, typer.Option("--animator", help="What draws the frames.")]
+Face = Annotated[str, typer.Option(help='"largest", a number from left to right, or left,top,right,bottom.')]
+
+
+@app.command()
+def speak(
+    image: Image,
+    audio: Audio,
+    output: Output,
+    seed: Seed = 0,
+    expression_scale: Expression = 1.0,
+    head_motion: HeadMotion = 1.0,
+    model: Model = "micro",
+    animator: AnimatorName = "mesh",
+    device: Device = "auto",
+    face: Face = "largest",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """The face in IMAGE says AUDIO: an mp4 with the sound in it."""
+    run = Run(output, force, as_json)
+    head = run.load(model, device=device, animator=animator, face=face)
+    clip = head.speak(image, audio, seed=seed, expression_scale=expression_scale, head_motion=head_motion)
+    run.save(clip)
+
+
+@app.command()
+def motion(
+    audio: Audio,
+    output: Output,
+    seed: Seed = 0,
+    expression_scale: Expression = 1.0,
+    head_motion: HeadMotion = 1.0,
+    model: Model = "micro",
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """What any face does while it says AUDIO: an npz of 52 ARKit weights and a head pose per frame."""
+    run = Run(output, force, as_json, video=False)
+    head = run.load(model, device=device)
+    made = head.motion(audio, seed=seed, expression_scale=expression_scale, head_motion=head_motion)
+    made.save(output, force=force)
+    run.report(len(made), made.fps)
+
+
+@app.command()
+def track(
+    video: Annotated[Path, typer.Argument(help="A video of one face.", show_default=False)],
+    output: Output,
+    face: Face = "largest",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """The motion of the face in VIDEO: an npz of 52 ARKit weights and a head pose per frame."""
+    from .face.tracker import MediaPipeTracker
+    from .video import open_video
+
+    run = Run(output, force, as_json, video=False)
+    with run.watch("track"):
+        made = MediaPipeTracker(face=face_choice(face)).track(open_video(video))
+    made.save(output, force=force)
+    run.report(len(made), made.fps)
+
+
+@app.command()
+def animate(
+    image: Image,
+    motion_or_video: Annotated[Path, typer.Argument(help="An npz of motion, or a video.", show_default=False)],
+    output: Output,
+    expression_scale: Expression = 1.0,
+    head_motion: HeadMotion = 1.0,
+    animator: AnimatorName = "mesh",
+    device: Device = "auto",
+    face: Face = "largest",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """The face in IMAGE moves by a motion file or by the face in a video, whose sound comes along."""
+    run = Run(output, force, as_json)
+    head = run.load("micro", device=device, animator=animator, face=face)
+    run.save(head.animate(image, motion_or_video, expression_scale=expression_scale, head_motion=head_motion))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("demo.mp4"),
+    seed: Seed = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """NASA's portrait of Eileen Collins says a synthesised sentence."""
+    from .demo import demo_image, demo_speech
+
+    run = Run(output, force, as_json)
+    image, speech = demo_image(), demo_speech()
+    run.save(run.load("micro").speak(image, speech, seed=seed))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check that everything this package needs is here and works. Exits with 1 if not."""
+    from .doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps({item.name: {"ok": item.ok, "found": item.found} for item in findings}))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("", "what", "found", "what to do")
+        for item in findings:
+            table.add_row("✓" if item.ok else "✗", item.name, item.found, item.hint)
+        Console().print(table)
+    if not all(item.ok for item in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def corpus(
+    output: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
+    hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech to synthesise.")] = 3.5,
+    seed: Annotated[int, typer.Option(help="Of texts, voices and augmentation.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Synthesise speech with known phones, and the face that says it, to train on."""
+    from .training.corpus import make_corpus
+
+    make_corpus(output, hours=hours, seed=seed, workers=workers)
+
+
+@train.command("motion")
+def train_motion_command(
+    config: Annotated[Path, typer.Argument(help="A recipe from configs/.", show_default=False)],
+    corpus: Annotated[Path, typer.Option(help="A folder made by `talkinghead corpus`.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", show_default=False)],
+) -> None:
+    """Train an audio encoder and a FaceFormer together, on a corpus; run again, it goes on where it stopped."""
+    from tqdm import tqdm
+
+    from .training.train import TrainConfig, train_motion
+
+    recipe = TrainConfig.read(config)
+    with tqdm(desc="steps", total=recipe.steps, unit="step", disable=None) as bar:
+
+        def show(step: int, losses: dict[str, float]) -> None:
+            bar.update(step - bar.n)
+            bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()}, refresh=False)
+
+        folder = train_motion(recipe, corpus, output, report=show)
+    typer.echo(f"{folder}: trained")
+
+
+@app.command()
+def evaluate(
+    clips: Annotated[list[Path], typer.Argument(help="Videos of talking people.", show_default=False)],
+    model: Model = "micro",
+    device: Device = "auto",
+) -> None:
+    """Compare the lips made from the sound of CLIPS with the tracked ones: a table, loudness beside it."""
+    from .evaluation.lipsync import evaluate as judge
+    from .evaluation.lipsync import table
+    from .face.tracker import MediaPipeTracker
+    from .pipeline import TalkingHead
+
+    head = TalkingHead.from_pretrained(model, device=device)
+    typer.echo(table(judge(clips, head, MediaPipeTracker())))
+
+
+class Run:
+    """One command: its output checked before any work, its stages timed, its result told in one line."""
+
+    def __init__(self, output: Path, force: bool, as_json: bool, *, video: bool = True) -> None:
+        from .files import check_new_file
+        from .timing import Stopwatch
+        from .video import check_new_video
+
+        (check_new_video if video else check_new_file)(output, force)
+        self.output, self.force, self.as_json = output, force, as_json
+        self.started = time.perf_counter()
+        self.watch: Stopwatch = Stopwatch()
+
+    def load(self, model: str, *, device: str = "auto", animator: str = "mesh", face: str = "largest") -> TalkingHead:
+        with self.watch("load"):
+            from .pipeline import TalkingHead
+
+            head = TalkingHead.from_pretrained(model, device=device, animator=animator, face=face_choice(face))
+        return self.watch.timed(head)
+
+    def save(self, clip: Clip) -> None:
+        """Write the clip; what is not drawing in it is the encoder's time."""
+        from .timing import child_seconds
+
+        drawn, before = self.watch.stages.get("draw", [0.0, 0.0]), child_seconds()
+        with self.watch("write"):
+            clip.save(self.output, force=self.force)
+        drawn = self.watch.stages.get("draw", drawn)
+        write = self.watch.stages["write"]
+        self.watch.stages["write"] = [write[0] - drawn[0], write[1] - drawn[1] + child_seconds() - before]
+        self.report(len(clip), clip.fps)
+
+    def report(self, frames: int, fps: float) -> None:
+        from .timing import peak_memory
+
+        taken, length = time.perf_counter() - self.started, frames / fps
+        if not self.as_json:
+            typer.echo(f"{self.output}: {frames} frames, {length:.2f} s, made in {taken:.1f} s")
+            return
+        line: dict[str, Any] = {
+            "output": str(self.output),
+            "frames": frames,
+            "fps": fps,
+            "seconds": round(length, 3),
+            "wall": round(taken, 3),
+            "real_time_factor": round(taken / length, 3) if length else None,
+            "stages": self.watch.report(),
+            "peak_memory_mb": round(peak_memory()),
+        }
+        typer.echo(json.dumps(line))
+
+
+def face_choice(text: str) -> FaceChoice:
+    """What `--face` means. Raises a usage error."""
+    if text == "largest":
+        return "largest"
+    numbers = text.split(",")
+    try:
+        if len(numbers) == 1:
+            return int(text)
+        left, top, right, bottom = map(float, numbers)
+        return left, top, right, bottom
+    except ValueError:
+        raise typer.BadParameter(f"--face must be largest, a number, or left,top,right,bottom, not {text!r}") from None
+
+
+def main() -> None:
+    """Run the command line: errors are one line on stderr and exit code 1."""
+    _quiet_native_logs()
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except TalkingHeadError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        typer.echo(f"talkinghead: {error}{hint}", err=True)
+        sys.exit(1)
+
+
+def _quiet_native_logs() -> None:
+    """Keep stderr for Python: MediaPipe and TensorFlow Lite write there from C++ and cannot be asked not to.
+
+    Only in this process, which is ours. TALKINGHEAD_NATIVE_LOGS=1 shows what they write.
+    """
+    if os.environ.get("TALKINGHEAD_NATIVE_LOGS"):
+        return
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    from .errors import TalkingHeadWarning
+
+    if issubclass(category, TalkingHeadWarning):
+        typer.echo(f"talkinghead: warning: {message}", err=True)

@@ -1,0 +1,194 @@
+"""From a picture and a voice to a talking clip. Read `TalkingHead.speak` first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .audio import AudioSource
+from .errors import AudioUnreadable
+from .face.geometry import stream_landmarks
+from .face.tracker import MediaPipeTracker
+from .image import ImageSource, load_image
+from .motion.idle import add_idle
+from .presets import DEFAULT, FaceChoice, load_parts, save_parts
+from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
+from .types import Clip, Frame, Motion, Portrait, Speech
+from .video import open_video
+
+
+@dataclass
+class TalkingHead:
+    """A portrait speaks: four parts, each a callable that can be replaced by your own.
+
+    face_tracker:     image [H, W, 3] to Portrait
+    audio_encoder:    Speech to features [A, D]
+    motion_generator: features to Motion
+    animator:         portrait, motion and landmarks to frames
+    """
+
+    face_tracker: FaceTracker
+    audio_encoder: AudioEncoder
+    motion_generator: MotionGenerator
+    animator: Animator
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str] = DEFAULT,
+        *,
+        device: str = "auto",
+        animator: str | Animator | None = None,
+        face: FaceChoice = "largest",
+    ) -> TalkingHead:
+        """A talking head ready to use.
+
+        name:     "micro", which comes with the package; a folder written by `save_pretrained` or by training; or a
+                  Hugging Face hub id of one
+        device:   "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one
+        animator: "mesh", or any callable of the Animator protocol; None takes the one that belongs to `name`
+        face:     which face of the picture: "largest", its number from left to right, or a box
+                  (left, top, right, bottom) in pixels
+
+        Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights; ValueError.
+        """
+        return cls(*load_parts(name, device=choose_device(device), animator=animator or "mesh", face=face))
+
+    def speak(
+        self,
+        image: ImageSource | Portrait,
+        audio: AudioSource | Speech,
+        sample_rate: int | None = None,
+        *,
+        seed: int = 0,
+        expression_scale: float = 1.0,
+        head_motion: float = 1.0,
+    ) -> Clip:
+        """The face in `image` says `audio`. Frames are drawn when the clip is iterated or saved.
+
+        image:            a path, bytes, a PIL image, an array, or a Portrait whose face was found before
+        audio:            a path, bytes, `(rate, array)`, an array with its `sample_rate`, or a Speech
+        seed:             of blinks, gaze and idle head motion
+        expression_scale: how strongly the face moves: 0 to 2, 1 as heard
+        head_motion:      how strongly the head moves: 0 to 2
+
+        Raises the InputError that names what is wrong with the picture or the sound, before any model runs.
+        """
+        check_range("expression_scale", expression_scale)
+        check_range("head_motion", head_motion)
+        speech = Speech.of(audio, sample_rate)
+        portrait = self.portrait(image)  # image [H, W, 3], landmarks [478, 3]
+        features = self.audio_encoder(speech)  # [A, D]
+        motion = self.motion_generator(features)  # expression [T, 52], head pose [T, 6]
+        motion = scale_motion(motion, expression_scale, head_motion)
+        motion = add_idle(motion, seed=seed, head_motion=head_motion)  # blinks, gaze, a head never quite still
+        return self.draw(portrait, motion, speech)  # landmarks T × [478, 3], then frames T × [H, W, 3], and the sound
+
+    def motion(
+        self,
+        audio: AudioSource | Speech,
+        sample_rate: int | None = None,
+        *,
+        seed: int = 0,
+        expression_scale: float = 1.0,
+        head_motion: float = 1.0,
+    ) -> Motion:
+        """What any face does while it says `audio`; the arguments are those of `speak`."""
+        check_range("expression_scale", expression_scale)
+        check_range("head_motion", head_motion)
+        speech = Speech.of(audio, sample_rate)
+        features = self.audio_encoder(speech)  # [A, D]
+        motion = self.motion_generator(features)  # expression [T, 52], head pose [T, 6]
+        motion = scale_motion(motion, expression_scale, head_motion)
+        return add_idle(motion, seed=seed, head_motion=head_motion)
+
+    def draw(self, portrait: Portrait, motion: Motion, speech: Speech | None = None) -> Clip:
+        """A clip of `portrait` moving by `motion`, as long as `speech` if there is one."""
+        fps = self.animator.fps or motion.fps
+        motion = motion.resample(fps, None if speech is None else speech.frames(fps))
+
+        def frames() -> Iterator[Frame]:
+            landmarks = stream_landmarks(portrait, motion)  # T × [478, 3]
+            return self.animator(portrait, motion, landmarks)  # T × [H, W, 3]
+
+        height, width = portrait.image.shape[:2]
+        return Clip(frames, len(motion), (width, height), fps, speech, motion)
+
+    def animate(
+        self,
+        image: ImageSource | Portrait,
+        motion: Motion | str | os.PathLike[str],
+        *,
+        expression_scale: float = 1.0,
+        head_motion: float = 1.0,
+    ) -> Clip:
+        """The face in `image` moves by `motion`: a Motion, an npz file of one, or a video of another face.
+
+        A video's sound comes along. Raises MotionUnreadable, VideoUnreadable, NoFaceFound and the errors of images.
+        """
+        check_range("expression_scale", expression_scale)
+        check_range("head_motion", head_motion)
+        moved, speech = self._motion_of(motion)
+        return self.draw(self.portrait(image), scale_motion(moved, expression_scale, head_motion), speech)
+
+    def track(self, video: str | os.PathLike[str]) -> Motion:
+        """The motion of the face in a video file. Raises VideoUnreadable, NoFaceFound."""
+        follow = getattr(self.face_tracker, "track", None) or MediaPipeTracker().track
+        motion: Motion = follow(open_video(video))
+        return motion
+
+    def portrait(self, image: ImageSource | Portrait) -> Portrait:
+        """The portrait in `image`: find it once, let it speak often."""
+        return image if isinstance(image, Portrait) else self.face_tracker(load_image(image))
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the weights that `from_pretrained(folder)` loads: `config.json` and `model.safetensors`.
+
+        Raises OutputExists if the folder has files in it, OutputNotWritable; TypeError for parts of your own.
+        """
+        return save_parts(self.audio_encoder, self.motion_generator, Path(folder))
+
+    def _motion_of(self, motion: Motion | str | os.PathLike[str]) -> tuple[Motion, Speech | None]:
+        if isinstance(motion, Motion):
+            return motion, None
+        if Path(motion).suffix.lower() == ".npz":
+            return Motion.load(motion), None
+        moved = self.track(motion)
+        try:
+            return moved, Speech.of(motion)
+        except AudioUnreadable:  # a silent film
+            return moved, None
+
+
+def scale_motion(motion: Motion, expression_scale: float, head_motion: float) -> Motion:
+    """`motion` with its expression and its pose made weaker or stronger."""
+    if expression_scale == head_motion == 1:
+        return motion
+    expression = np.clip(motion.expression * np.float32(expression_scale), 0, 1)
+    head = np.float32(head_motion)
+    return Motion(expression, motion.rotation * head, motion.translation * head, motion.fps, motion.state)
+
+
+def check_range(name: str, value: Any, most: float = 2.0) -> None:
+    """Raise ValueError unless 0 ≤ `value` ≤ `most`."""
+    if not (isinstance(value, int | float) and 0 <= value <= most):
+        raise ValueError(f"{name} must be a number from 0 to {most:g}, not {value!r}")
+
+
+def choose_device(device: str) -> str:
+    """The torch device that `device` stands for. Raises ValueError if it is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device must be 'auto', 'cpu' or a GPU of this machine, not {device!r}: {reason}") from error
+    return device

@@ -1,0 +1,85 @@
+"""Which parts a name stands for. Nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from .errors import OutputNotWritable
+from .files import new_file
+from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
+from .weights import CONFIG_FILE, WEIGHTS_FILE, save_weights, write_config
+
+DEFAULT = "micro"
+
+FaceChoice = Literal["largest"] | int | tuple[float, float, float, float]
+
+
+class Parts(NamedTuple):
+    """What a talking head is put together from."""
+
+    face_tracker: FaceTracker
+    audio_encoder: AudioEncoder
+    motion_generator: MotionGenerator
+    animator: Animator
+
+
+def load_parts(name: str | os.PathLike[str], *, device: str, animator: str | Animator, face: FaceChoice) -> Parts:
+    """The parts of a preset or a checkpoint folder, on `device`. An animator may be given by name or as it is."""
+    from .audio_encoder import WhisperEncoder
+    from .face.tracker import MediaPipeTracker
+    from .motion.generator import FaceFormerGenerator
+
+    drawn_by = load_animator(animator) if isinstance(animator, str) else animator
+    return Parts(
+        MediaPipeTracker(face=face),
+        WhisperEncoder.open(name, device=device),
+        FaceFormerGenerator.open(name, device=device),
+        drawn_by,
+    )
+
+
+def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, folder: Path) -> Path:
+    """Write a checkpoint folder that `load_parts` reads.
+
+    Raises TypeError for parts that are not this package's own, OutputExists if the folder holds a checkpoint,
+    OutputNotWritable.
+    """
+    from .audio_encoder import SECTION as HEARING
+    from .audio_encoder import WhisperEncoder
+    from .motion.generator import SECTION as MOVING
+    from .motion.generator import FaceFormerGenerator
+
+    if not isinstance(audio_encoder, WhisperEncoder) or not isinstance(motion_generator, FaceFormerGenerator):
+        raise TypeError(
+            "only a WhisperEncoder with a FaceFormerGenerator can be saved; save parts of your own yourself"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(f"{folder}: cannot be made: {error.strerror}", "choose another folder") from error
+    networks = {HEARING: audio_encoder.network, MOVING: motion_generator.network}
+    settings = {HEARING: asdict(audio_encoder.config), MOVING: asdict(motion_generator.network.config)}
+    with new_file(folder / WEIGHTS_FILE) as weights, new_file(folder / CONFIG_FILE) as config:
+        save_weights(weights, networks)
+        write_config(config, settings)
+    return folder
+
+
+def load_animator(name: str) -> Animator:
+    """The animator of this name. Raises ValueError for a name that is not known."""
+    if name not in ANIMATORS:
+        raise ValueError(f"animator must be one of {', '.join(ANIMATORS)}, or a callable, not {name!r}")
+    return ANIMATORS[name]()
+
+
+def _mesh() -> Animator:
+    from .animators.mesh import MeshAnimator
+
+    return MeshAnimator()
+
+
+ANIMATORS: dict[str, Callable[[], Animator]] = {"mesh": _mesh}

@@ -1,0 +1,199 @@
+"""The whole path, with the parts that ship."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from talkinghead import (
+    AudioTooShort,
+    ImageUnreadable,
+    Motion,
+    NoFaceFound,
+    OutputExists,
+    Portrait,
+    Speech,
+    TalkingHead,
+    WeightsMissing,
+)
+from talkinghead.audio import open_sound
+from talkinghead.blendshapes import INDEX
+from talkinghead.demo import demo_speech
+from talkinghead.face.landmarks import LOWER_LIP, UPPER_LIP
+from talkinghead.face.model import face_model
+from talkinghead.types import SAMPLE_RATE, Array, Frame
+from talkinghead.video import open_video
+
+
+class Still:
+    """An animator for tests: the portrait as it is, at 12 frames a second."""
+
+    fps: float | None = 12.0
+
+    def __call__(self, portrait: Portrait, motion: Motion, landmarks: Iterable[Array]) -> Iterator[Frame]:
+        for _ in landmarks:
+            yield portrait.image
+
+
+@pytest.fixture(scope="module")
+def head() -> TalkingHead:
+    return TalkingHead.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def portrait(head: TalkingHead) -> Portrait:
+    return head.portrait(astronaut())
+
+
+@pytest.fixture(scope="module")
+def hello() -> Speech:
+    return demo_speech()
+
+
+def lip_gap(motion: Motion) -> Array:
+    """Centimetres [T] by which `motion` parts the lips of the model's face."""
+    basis = face_model().basis
+    gap: Array = motion.expression @ (basis[:, UPPER_LIP] - basis[:, LOWER_LIP])[:, 1]
+    return gap
+
+
+def test_speak_gives_a_clip_as_long_as_the_sound_with_the_sound_in_it(
+    head: TalkingHead, portrait: Portrait, hello: Speech, tmp_path: Path
+) -> None:
+    short = Speech.of((SAMPLE_RATE, hello.samples[: SAMPLE_RATE * 2 + 100]))
+
+    clip = head.speak(portrait, short)
+    clip.save(tmp_path / "out.mp4")
+
+    assert len(clip) == 51
+    video = open_video(tmp_path / "out.mp4")
+    assert sum(1 for _ in video.frames()) == 51
+    assert video.size == (512, 512)
+    heard, _ = open_sound(tmp_path / "out.mp4")
+    assert abs(len(heard) / SAMPLE_RATE - short.duration) <= 1 / 25
+    overlap = min(len(heard), len(short.samples))
+    assert np.corrcoef(heard[:overlap], short.samples[:overlap])[0, 1] > 0.98
+
+
+def test_the_picture_moves_where_the_mouth_is_and_stays_where_it_is_not(
+    head: TalkingHead, portrait: Portrait, hello: Speech
+) -> None:
+    frames = head.speak(portrait, Speech(hello.samples[: SAMPLE_RATE * 2])).frames
+
+    change = np.abs(frames.astype(np.int16) - portrait.image).max(axis=(0, 3))
+    x, y = portrait.landmarks[LOWER_LIP, :2].astype(int)
+    assert change[y - 5 : y + 20, x - 10 : x + 10].max() > 30
+    assert change[-40:, :40].max() == 0
+
+
+def test_the_same_seed_gives_the_same_motion_and_another_one_does_not(head: TalkingHead, hello: Speech) -> None:
+    first, again, other = (head.motion(hello, seed=seed) for seed in (1, 1, 2))
+
+    np.testing.assert_array_equal(first.expression, again.expression)
+    np.testing.assert_array_equal(first.rotation, again.rotation)
+    assert np.abs(first.rotation - other.rotation).max() > 0.01
+
+
+def test_the_mouth_moves_with_speech_and_rests_closed_in_silence(head: TalkingHead, hello: Speech) -> None:
+    quiet = np.zeros(2 * SAMPLE_RATE, np.float32)
+    speech = Speech(np.concatenate([quiet, hello.samples, quiet]))
+
+    gap = lip_gap(head.motion(speech))
+
+    talking = np.percentile(gap[50:-50], 95)
+    silent = np.concatenate([gap[5:45], gap[-40:-5]])
+    assert talking > 0.6
+    assert np.abs(silent).max() < 0.15 * talking
+
+
+@pytest.mark.filterwarnings("ignore::talkinghead.SilentAudioWarning")
+def test_the_face_lives_on_in_silence(head: TalkingHead) -> None:
+    motion = head.motion((SAMPLE_RATE, np.zeros(20 * SAMPLE_RATE, np.float32)))
+
+    blinks = motion.expression[:, INDEX["eyeBlinkLeft"]]
+    assert blinks.max() > 0.8
+    assert motion.rotation.std(0).min() > 0.002
+
+
+def test_expression_scale_and_head_motion_do_what_they_say(head: TalkingHead, hello: Speech) -> None:
+    full = head.motion(hello)
+    half = head.motion(hello, expression_scale=0.5, head_motion=0)
+
+    jaw = INDEX["jawOpen"]
+    assert half.expression[:, jaw].max() == pytest.approx(full.expression[:, jaw].max() / 2, rel=1e-3)
+    assert np.abs(half.rotation).max() == 0
+    with pytest.raises(ValueError, match="expression_scale must be a number from 0 to 2, not 3"):
+        head.motion(hello, expression_scale=3)
+    with pytest.raises(ValueError, match="head_motion"):
+        head.motion(hello, head_motion=float("nan"))
+
+
+def test_an_animator_of_another_rate_gets_motion_of_that_rate(portrait: Portrait, hello: Speech) -> None:
+    head = TalkingHead.from_pretrained(animator=Still())
+
+    clip = head.speak(portrait, hello)
+
+    assert clip.fps == 12
+    assert len(clip) == hello.frames(12) == sum(1 for _ in clip)
+
+
+def test_animate_takes_motion_a_file_or_a_video_with_its_sound(
+    head: TalkingHead, portrait: Portrait, hello: Speech, tmp_path: Path
+) -> None:
+    short = Speech(hello.samples[:SAMPLE_RATE])
+    head.speak(portrait, short).save(tmp_path / "talk.mp4")
+    motion = head.motion(short)
+    motion.save(tmp_path / "m.npz")
+
+    by_file = head.animate(portrait, tmp_path / "m.npz")
+    by_video = head.animate(portrait, tmp_path / "talk.mp4")
+
+    np.testing.assert_allclose(by_file.motion.expression, head.animate(portrait, motion).motion.expression)  # type: ignore[union-attr]
+    assert by_file.speech is None
+    assert len(by_video) == 25
+    assert by_video.speech is not None
+
+
+def test_bad_input_is_refused_before_a_model_runs(head: TalkingHead, hello: Speech, tmp_path: Path) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a model ran")
+
+    fragile = TalkingHead(head.face_tracker, never, never, never)  # type: ignore[arg-type]
+
+    with pytest.raises(AudioTooShort):
+        fragile.speak(astronaut(), (SAMPLE_RATE, np.ones(10, np.float32)))
+    with pytest.raises(ImageUnreadable):
+        fragile.speak(tmp_path / "missing.png", hello)
+    with pytest.raises(NoFaceFound):
+        fragile.speak(np.full((128, 128, 3), 90, np.uint8), hello)
+
+
+def test_an_output_that_exists_is_kept(head: TalkingHead, portrait: Portrait, hello: Speech, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+
+    with pytest.raises(OutputExists):
+        head.speak(portrait, hello).save(tmp_path / "out.mp4")
+
+    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_saved_weights_load_again_and_say_the_same(head: TalkingHead, hello: Speech, tmp_path: Path) -> None:
+    folder = head.save_pretrained(tmp_path / "mine")
+
+    again = TalkingHead.from_pretrained(folder)
+
+    np.testing.assert_allclose(again.motion(hello).expression, head.motion(hello).expression, atol=1e-3)
+    with pytest.raises(OutputExists):
+        head.save_pretrained(folder)
+
+
+def test_unknown_names_say_what_is_known() -> None:
+    with pytest.raises(WeightsMissing, match="no-such-model"):
+        TalkingHead.from_pretrained("no-such-model")
+    with pytest.raises(ValueError, match="animator must be one of mesh"):
+        TalkingHead.from_pretrained(animator="cartoon")
+    with pytest.raises(ValueError, match="device must be"):
+        TalkingHead.from_pretrained(device="tpu9")
