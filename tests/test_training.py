@@ -195,11 +195,9 @@ def test_a_clip_is_learned_by_heart(tmp_path: Path) -> None:
         hearing=Hearing(level=(0, 0), tone=0, warp=(1, 1), mask=0, silent=0),
     )
     losses: list[float] = []
-    started = time.process_time()
 
     out = train_motion(config, corpus, tmp_path / "out", report=lambda step, parts: losses.append(parts["total"]))
 
-    assert time.process_time() - started < 20
     assert np.mean(losses[-20:]) < 0.25 * np.mean(losses[:5])
     card = (out / "MODEL_CARD.md").read_text()
     row = next(line for line in card.splitlines() if line.startswith("| other speech"))

@@ -163,12 +163,12 @@ def test_a_damaged_safetensors_file_is_refused_at_once(tmp_path: Path, content: 
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(CheckpointCorrupt, match=r"model\.safetensors") as raised:
         read_safetensors(path)
 
-    assert time.perf_counter() - started < 5  # untraced: under 1 s
+    assert time.process_time() - started < 5  # untraced: under 1 s
     assert tracemalloc.get_traced_memory()[1] < 200e6
     tracemalloc.stop()
     assert raised.value.hint

@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 
 from ..audio import SAMPLE_RATE
 from ..face.geometry import stream_landmarks
+from ..face.landmarks import CHIN, LEFT_EYE_CORNERS, LOWER_LIP, MOUTH_CORNERS, RIGHT_EYE_CORNERS, UPPER_LIP
 from ..pipeline import TalkingHead
 from ..types import Array, Portrait, Speech
 from ..video import Video, open_video
 
-# MediaPipe's landmarks: middle of the inner lips, corners of the mouth, outer corners of the eyes, the middle line.
-UPPER_LIP, LOWER_LIP = 13, 14
-MOUTH_CORNERS = 61, 291
-OUTER_EYES = 33, 263
-NOSE_BRIDGE, CHIN = 168, 152
+OUTER_EYES = RIGHT_EYE_CORNERS[0], LEFT_EYE_CORNERS[0]
+NOSE_BRIDGE = 168
 
 LOUDNESS_RANGE = 40.0  # decibels below the loudest moment that count as different
 SILENCE = 35.0  # decibels below the loudest moment

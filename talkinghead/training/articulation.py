@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..blendshapes import INDEX, NAMES
+from ..face.landmarks import LOWER_LIP, UPPER_LIP
 from ..face.model import face_model
 from ..types import Array
 from .phones import BILABIALS, LABIODENTALS, PHONE_INDEX, PHONES, VOWELS, Segment
@@ -166,10 +167,9 @@ class Articulation:
 
 @lru_cache(maxsize=1)
 def gap_per_weight() -> NDArray[np.float64]:
-    """How many centimetres each of the 52 weights opens the inner lips (landmarks 13 and 14) of the face model."""
-    upper, lower = 13, 14  # landmarks in the middle of the inner lips
+    """How many centimetres each of the 52 weights opens the inner lips of the face model."""
     basis = face_model().basis.astype(np.float64)  # [52, 478, 3], y up
-    return np.asarray(basis[:, upper, 1] - basis[:, lower, 1])
+    return np.asarray(basis[:, UPPER_LIP, 1] - basis[:, LOWER_LIP, 1])
 
 
 def lip_gap(expression: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

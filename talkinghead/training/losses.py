@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,12 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..blendshapes import INDEX, MOUTH
+from ..face.landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
+from ..face.model import face_model
 from ..motion.faceformer import CHANNELS
 from ..types import EXPRESSIONS, Array
-
-UPPER_LIP, LOWER_LIP = 13, 14  # inner lips, middle
-MOUTH_CORNERS = 61, 291
-FACE_MODEL = Path(__file__).parents[1] / "assets" / "face.npz"
 
 
 @dataclass(frozen=True)
@@ -33,13 +30,12 @@ class LossWeights:
     closed: float = 3.0
 
 
-def mouth_shape_of_expression(face_model: str | Path = FACE_MODEL) -> Array:
+def mouth_shape_of_expression() -> Array:
     """[52, 2]: by how many centimetres each blendshape parts the inner lips, and widens the mouth.
 
     The face model moves its points linearly, so the opening of a whole expression is the sum over its blendshapes.
     """
-    with np.load(face_model, allow_pickle=False) as model:
-        basis = model["basis"].astype(np.float32)  # [52, 478, 3] cm, y up
+    basis = face_model().basis  # [52, 478, 3] cm, y up
     gap = basis[:, UPPER_LIP, 1] - basis[:, LOWER_LIP, 1]
     width = basis[:, MOUTH_CORNERS[1], 0] - basis[:, MOUTH_CORNERS[0], 0]
     return np.stack([gap, width], axis=1)
