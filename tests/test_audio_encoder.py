@@ -17,6 +17,7 @@ from talkinghead.errors import CheckpointMismatch, NonFiniteWeights, NumericalEr
 from talkinghead.types import Array, Speech
 from talkinghead.weights import save_weights, write_config
 
+HELLO = Path(__file__).parents[1] / "examples" / "hello.flac"
 TINY = WhisperConfig(n_ctx=100, n_state=16, n_head=2, n_layer=1, overlap=20)
 PUBLIC = ModelDimensions(80, 100, 128, 2, 2, 64, 8, 128, 2, 1)  # dimensions of a public model, but small
 
@@ -107,14 +108,15 @@ def test_a_piece_on_the_grid_gives_the_features_of_the_whole(micro: WhisperEncod
 
 
 def test_a_piece_off_the_grid_gives_nearly_the_features_of_the_whole(micro: WhisperEncoder) -> None:
-    samples = sound(12)
+    said = Speech.of(HELLO).samples
+    samples = np.concatenate([said, said])
     whole = micro(Speech(samples))
     spread = (whole - whole.mean(axis=0)).std()
 
     for start in (37, 61, 110):  # tokens; a second later the piece has context enough
         piece = micro(Speech(samples[start * 320 :]))
         difference = piece[50:-50] - whole[start + 50 : -50]
-        assert np.sqrt((difference**2).mean()) < 0.35 * spread
+        assert np.sqrt((difference**2).mean()) < 0.3 * spread
 
 
 def test_long_sound_takes_no_more_memory_than_its_features(tiny: WhisperEncoder) -> None:
