@@ -4,7 +4,14 @@ import pytest
 from talkinghead import Motion, Portrait
 from talkinghead.blendshapes import INDEX, NAMES
 from talkinghead.face.fit import fit_motion
-from talkinghead.face.geometry import Head, move_face, rotation_angles, rotation_matrix, stream_landmarks
+from talkinghead.face.geometry import (
+    Head,
+    move_face,
+    rotation_angles,
+    rotation_matrix,
+    speaking,
+    stream_landmarks,
+)
 from talkinghead.face.landmarks import (
     LEFT_IRIS,
     LEFT_LIDS,
@@ -188,3 +195,17 @@ def test_tracking_a_real_talker_errs_by_less_than_a_fiftieth_of_the_eyes(name: s
     assert len(landmarks) == 75
     assert error.mean() <= 1.6
     assert error[:, list(LIPS)].mean() <= 1.6
+
+
+def test_a_mouth_speaks_through_short_pauses_and_rests_in_long_ones() -> None:
+    expression = np.zeros((250, 52), np.float32)
+    expression[50:75, INDEX["jawOpen"]] = 0.3
+    expression[100:125, INDEX["jawOpen"]] = 0.3  # after a pause of one second
+
+    speaks = speaking(expression, 25)
+
+    assert speaks.shape == (250,)
+    assert speaks[50:125].min() > 0.99
+    assert speaks[200:].max() == 0
+    assert np.abs(np.diff(speaks)).max() < 0.2
+    assert speaking(np.zeros((10, 52), np.float32), 25).max() == 0

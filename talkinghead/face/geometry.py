@@ -32,8 +32,10 @@ NECK = np.array([0, -2, -5], np.float32)
 CLOSED, PARTED = 0.045, 0.075
 # Parted lips meet so far down from the upper one; centimetres over which their surroundings follow. By eye.
 MEET, UPPER_LIP_REACH, LOWER_LIP_REACH = 0.5, 1.3, 2.0
-# A mouth speaks when some weight of its shapes is above these, and PAUSE seconds before and after that. By eye.
-QUIET, LOUD, PAUSE = 0.04, 0.12, 0.25
+# A mouth speaks when some weight of its shapes is above these, and PAUSE seconds before and after that, to which it
+# takes EASE seconds. By eye.
+QUIET, LOUD = 0.04, 0.12
+PAUSE, EASE = 1.0, 0.3
 
 CAMERA_DISTANCE = 4.0  # face heights: about 0.7 m, where portraits are taken; sets what translation in z does
 
@@ -171,16 +173,20 @@ def lip_sealing(shape: Array) -> Array:
 
 
 def speaking(expression: Array, fps: float) -> Array:
-    """Whether the mouth speaks [T], 0 to 1, under blendshape weights [T, 52]: while it moves, and shortly around."""
+    """Whether the mouth speaks [T], 0 to 1, under blendshape weights [T, 52]: while it moves, and in short pauses.
+
+    It begins and ends softly: a mouth that opened to a smile in every pause would seem to go on talking.
+    """
     if not len(expression):
         return np.zeros(0, np.float32)
     activity = np.abs(expression[:, MOUTH]).max(1, initial=0)
     activity = np.clip((activity - QUIET) / (LOUD - QUIET), 0, 1)
-    reach = round(PAUSE * fps)
-    padded = np.pad(activity, 2 * reach, mode="edge")
-    widest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(1)
-    window = np.hanning(2 * reach + 3)[1:-1]
-    return np.convolve(widest, window / window.sum(), mode="valid").astype(np.float32)
+    reach, ease = round(PAUSE * fps), round(EASE * fps)
+    padded = np.pad(activity, reach + ease, mode="edge")
+    held = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(1)  # [T + 2 ease]
+    window = np.hanning(2 * ease + 3)[1:-1]
+    eased: Array = np.convolve(held, window / window.sum(), mode="valid").astype(np.float32)
+    return eased
 
 
 def move_face(portrait: Portrait, motion: Motion) -> Array:
