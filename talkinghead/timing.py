@@ -33,7 +33,7 @@ class Stopwatch:
         """`head` with its parts under this watch."""
         return replace(
             head,
-            face_tracker=_Timed(head.face_tracker, "face", self),
+            face_tracker=_TimedTracker(head.face_tracker, "face", self),
             audio_encoder=_Timed(head.audio_encoder, "hear", self),
             motion_generator=_Timed(head.motion_generator, "move", self),
             animator=_TimedAnimator(head.animator, "draw", self),
@@ -56,6 +56,14 @@ class _Timed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._part, name)
+
+
+class _TimedTracker(_Timed):
+    """Finding a face in a picture, and following one through a video."""
+
+    def track(self, video: Any) -> Any:
+        with self._watch("track"):
+            return self._part.track(video)
 
 
 class _TimedAnimator(_Timed):
