@@ -90,7 +90,9 @@ def open_sound(
 
 def _decoder(audio: Any, sample_rate: int | None) -> tuple[Decoder, str]:
     """Who decodes `audio`, and what messages call it."""
-    if isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], int | np.integer):
+    if isinstance(audio, tuple) and len(audio) == 2:
+        if not isinstance(audio[0], int | np.integer):
+            raise TypeError(f"in (rate, array) the rate must be a whole number of Hz, not {audio[0]!r:.40}")
         if sample_rate is not None:
             raise TypeError("give the sample rate once: in (rate, array) or as sample_rate")
         sample_rate, audio = audio
@@ -120,7 +122,7 @@ def _array(audio: Any) -> NDArray[Any]:
     wanted = "a path, bytes, a binary file, (rate, array), or an array with sample_rate"
     if isinstance(audio, list | tuple) or hasattr(audio, "__array__"):
         try:
-            return np.asarray(audio)
+            return np.array(audio)  # a copy: the sound is read again when a video of it is saved
         except (TypeError, ValueError, RuntimeError) as error:  # on a GPU, needs a gradient, rows of unequal length
             raise TypeError(f"audio must be {wanted}; this {type(audio).__name__} is none: {error}") from error
     raise TypeError(f"audio must be {wanted}, not {type(audio).__name__}")

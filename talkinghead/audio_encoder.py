@@ -29,6 +29,7 @@ from .weights import (
     read_tensors,
     read_torch,
     resolve,
+    shipped,
 )
 
 SECTION = "audio_encoder"  # of config.json, and the prefix of its weights
@@ -118,7 +119,7 @@ class WhisperEncoder:
         """
         if os.fspath(name) in whisper.available_models():
             return cls(*_public(os.fspath(name)), device=device)
-        if Path(name).is_file():
+        if shipped(name) is None and Path(name).is_file():
             return cls(*_from_file(Path(name)), device=device)
         folder = resolve(name)
         public = read_section(folder / CONFIG_FILE, SECTION)

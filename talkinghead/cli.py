@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -24,17 +25,38 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="A portrait and a voice become a talking video.",
 )
 train = typer.Typer(no_args_is_help=True, help="Train models of your own.")
 app.add_typer(train, name="train")
 
-Image = Annotated[Path, typer.Argument(help="A photo or painting with a face.", show_default=False)]
-Audio = Annotated[Path, typer.Argument(help="Speech: any sound file, or a video's sound.", show_default=False)]
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"talkinghead {version('talkinghead')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A portrait and a voice become a talking video."""
+
+
+Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A photo or painting with a face.", show_default=False)]
+Audio = Annotated[
+    Path, typer.Argument(metavar="AUDIO", help="Speech: any sound file, or a video's sound.", show_default=False)
+]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The file to write.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON with counts and times.")]
-Seed = Annotated[int, typer.Option(help="Of blinks, gaze and idle head motion.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of blinks, gaze and idle head motion.")]
 Expression = Annotated[float, typer.Option(min=0, max=2, help="How strongly the face moves.")]
 HeadMotion = Annotated[float, typer.Option(min=0, max=2, help="How strongly the head moves.")]
 Model = Annotated[str, typer.Option(help='"micro", a checkpoint folder, or a hub id.')]
@@ -87,7 +109,7 @@ def motion(
 
 @app.command()
 def track(
-    video: Annotated[Path, typer.Argument(help="A video of one face.", show_default=False)],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of one face.", show_default=False)],
     output: Output,
     face: Face = "largest",
     force: Force = False,
@@ -107,7 +129,9 @@ def track(
 @app.command()
 def animate(
     image: Image,
-    motion_or_video: Annotated[Path, typer.Argument(help="An npz of motion, or a video.", show_default=False)],
+    motion_or_video: Annotated[
+        Path, typer.Argument(metavar="MOTION_OR_VIDEO", help="An npz of motion, or a video.", show_default=False)
+    ],
     output: Output,
     expression_scale: Expression = 1.0,
     head_motion: HeadMotion = 1.0,
@@ -139,7 +163,7 @@ def demo(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
     """Check that everything this package needs is here and works. Exits with 1 if not."""
     from .doctor import examine
 
@@ -160,7 +184,7 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def corpus(
-    output: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
+    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.", show_default=False)],
     hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech to synthesise.")] = 3.5,
     seed: Annotated[int, typer.Option(help="Of texts, voices and augmentation.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
@@ -173,7 +197,7 @@ def corpus(
 
 @train.command("motion")
 def train_motion_command(
-    config: Annotated[Path, typer.Argument(help="A recipe from configs/.", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A recipe from configs/.", show_default=False)],
     corpus: Annotated[Path, typer.Option(help="A folder made by `talkinghead corpus`.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", show_default=False)],
 ) -> None:
@@ -195,7 +219,7 @@ def train_motion_command(
 
 @app.command()
 def evaluate(
-    clips: Annotated[list[Path], typer.Argument(help="Videos of talking people.", show_default=False)],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS", help="Videos of talking people.", show_default=False)],
     model: Model = "micro",
     device: Device = "auto",
 ) -> None:
@@ -213,11 +237,11 @@ class Run:
     """One command: its output checked before any work, its stages timed, its result told in one line."""
 
     def __init__(self, output: Path, force: bool, as_json: bool, *, video: bool = True) -> None:
-        from .files import check_new_file
         from .timing import Stopwatch
+        from .types import check_new_motion
         from .video import check_new_video
 
-        (check_new_video if video else check_new_file)(output, force)
+        (check_new_video if video else check_new_motion)(output, force)
         self.output, self.force, self.as_json = output, force, as_json
         self.started = time.perf_counter()
         self.watch: Stopwatch = Stopwatch()
@@ -233,12 +257,11 @@ class Run:
         """Write the clip; what is not drawing in it is the encoder's time."""
         from .timing import child_seconds
 
-        drawn, before = self.watch.stages.get("draw", [0.0, 0.0]), child_seconds()
+        before = child_seconds()
         with self.watch("write"):
             clip.save(self.output, force=self.force)
-        drawn = self.watch.stages.get("draw", drawn)
-        write = self.watch.stages["write"]
-        self.watch.stages["write"] = [write[0] - drawn[0], write[1] - drawn[1] + child_seconds() - before]
+        (wall, cpu), (drawn_wall, drawn_cpu) = self.watch.stages["write"], self.watch.stages["draw"]
+        self.watch.stages["write"] = [wall - drawn_wall, cpu - drawn_cpu + child_seconds() - before]
         self.report(len(clip), clip.fps)
 
     def report(self, frames: int, fps: float) -> None:
@@ -277,13 +300,14 @@ def face_choice(text: str) -> FaceChoice:
 
 def main() -> None:
     """Run the command line: errors are one line on stderr and exit code 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that part files are cleared away
     _quiet_native_logs()
     warnings.showwarning = _show_warning
     try:
         app()
-    except TalkingHeadError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        typer.echo(f"talkinghead: {error}{hint}", err=True)
+    except (TalkingHeadError, ValueError, OSError) as error:
+        hint = getattr(error, "hint", "")
+        typer.echo(f"talkinghead: {error}" + (f" ({hint})" if hint else ""), err=True)
         sys.exit(1)
 
 
@@ -292,7 +316,7 @@ def _quiet_native_logs() -> None:
 
     Only in this process, which is ours. TALKINGHEAD_NATIVE_LOGS=1 shows what they write.
     """
-    if os.environ.get("TALKINGHEAD_NATIVE_LOGS"):
+    if os.environ.get("TALKINGHEAD_NATIVE_LOGS") or sys.stderr is None:
         return
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")

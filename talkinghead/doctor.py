@@ -14,7 +14,8 @@ import numpy as np
 
 PACKAGES = (
     "torch", "openai-whisper", "diffusers", "transformers", "librosa", "soundfile", "moviepy", "imageio-ffmpeg",
-    "numpy", "pillow", "mediapipe", "numba", "safetensors", "huggingface_hub",
+    "numpy", "scipy", "soxr", "pillow", "mediapipe", "numba", "safetensors", "huggingface_hub", "threadpoolctl",
+    "pyyaml", "typer", "rich", "tqdm",
 )  # fmt: skip
 
 

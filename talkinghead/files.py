@@ -22,8 +22,17 @@ _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _LONGEST_NAME = 255  # bytes, on every common file system
 
 
+def check_path(path: object) -> None:
+    """Raise TypeError unless `path` is text or a path object, ValueError if it is empty."""
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"a path must be text or a path object, not {type(path).__name__}")
+    if not os.fspath(path):
+        raise ValueError("a path must not be empty")
+
+
 def local_path(path: str | PathLike[str], refused: type[InputError]) -> Path:
     """The absolute path of an input file; raises `refused` for URLs."""
+    check_path(path)
     if isinstance(path, str) and _URL.match(path):
         raise refused(f"{path}: is a URL, not a file", "download it first and give the file")
     return Path(os.path.abspath(path))
@@ -58,6 +67,7 @@ def check_new_file(path: str | PathLike[str], force: bool = False) -> Path:
     Raises OutputExists unless `force`; OutputNotWritable if the folder is missing or read-only, or the path is
     a folder, a pipe or a device.
     """
+    check_path(path)
     target = Path(os.path.abspath(path))
     try:
         os.lstat(target)  # not stat: a link to nowhere exists too

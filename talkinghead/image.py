@@ -30,6 +30,7 @@ Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 ImageSource: TypeAlias = Union[str, PathLike[str], bytes, bytearray, memoryview, BinaryIO, NDArray[Any], "Image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_SIDE = 30_000  # OpenCV's remap ends at 32,767
 MAX_PIXELS = 40_000_000  # from the header: a small file may promise any size
 MIN_SIDE = 64  # pixels; a smaller picture cannot hold a face that could be animated
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how FORMATS begin
@@ -175,7 +176,7 @@ def _to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _check_size(name: str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise _too_large(name, f"{width} x {height} pixels")
     if min(width, height) < MIN_SIDE:
         message = f"{name}: is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed"
@@ -183,5 +184,5 @@ def _check_size(name: str, width: int, height: int) -> None:
 
 
 def _too_large(name: str, size: str) -> ImageTooLarge:
-    message = f"{name}: has {size}; at most {MAX_PIXELS // 1_000_000} megapixels are accepted"
+    message = f"{name}: has {size}; at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE:,} a side are accepted"
     return ImageTooLarge(message, "scale it down")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .audio import AudioSource
-from .errors import AudioUnreadable
+from .errors import InputError, TalkingHeadWarning, warn
 from .face.geometry import stream_landmarks
 from .face.tracker import MediaPipeTracker
 from .image import ImageSource, load_image
@@ -57,7 +59,11 @@ class TalkingHead:
 
         Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights; ValueError.
         """
-        return cls(*load_parts(name, device=choose_device(device), animator=animator or "mesh", face=face))
+        return cls(
+            *load_parts(
+                name, device=choose_device(device), animator="mesh" if animator is None else animator, face=face
+            )
+        )
 
     def speak(
         self,
@@ -79,8 +85,7 @@ class TalkingHead:
 
         Raises the InputError that names what is wrong with the picture or the sound, before any model runs.
         """
-        check_range("expression_scale", expression_scale)
-        check_range("head_motion", head_motion)
+        check_options(seed, expression_scale, head_motion)
         speech = Speech.of(audio, sample_rate)
         portrait = self.portrait(image)  # image [H, W, 3], landmarks [478, 3]
         features = self.audio_encoder(speech)  # [A, D]
@@ -99,8 +104,7 @@ class TalkingHead:
         head_motion: float = 1.0,
     ) -> Motion:
         """What any face does while it says `audio`; the arguments are those of `speak`."""
-        check_range("expression_scale", expression_scale)
-        check_range("head_motion", head_motion)
+        check_options(seed, expression_scale, head_motion)
         speech = Speech.of(audio, sample_rate)
         features = self.audio_encoder(speech)  # [A, D]
         motion = self.motion_generator(features)  # expression [T, 52], head pose [T, 6]
@@ -111,13 +115,17 @@ class TalkingHead:
         """A clip of `portrait` moving by `motion`, as long as `speech` if there is one."""
         fps = self.animator.fps or motion.fps
         motion = motion.resample(fps, None if speech is None else speech.frames(fps))
+        return self._clip(portrait, motion, speech)
+
+    def _clip(self, portrait: Portrait, motion: Motion, speech: Speech | None) -> Clip:
+        """A clip of all of `motion`, which has the animator's frame rate."""
 
         def frames() -> Iterator[Frame]:
             landmarks = stream_landmarks(portrait, motion)  # T × [478, 3]
             return self.animator(portrait, motion, landmarks)  # T × [H, W, 3]
 
         height, width = portrait.image.shape[:2]
-        return Clip(frames, len(motion), (width, height), fps, speech, motion)
+        return Clip(frames, len(motion), (width, height), motion.fps, speech, motion)
 
     def animate(
         self,
@@ -129,12 +137,15 @@ class TalkingHead:
     ) -> Clip:
         """The face in `image` moves by `motion`: a Motion, an npz file of one, or a video of another face.
 
-        A video's sound comes along. Raises MotionUnreadable, VideoUnreadable, NoFaceFound and the errors of images.
+        A video's sound comes along from its beginning; where it is longer than the picture, the last pose is held.
+        Raises MotionUnreadable, VideoUnreadable, NoFaceFound and the errors of images.
         """
-        check_range("expression_scale", expression_scale)
-        check_range("head_motion", head_motion)
+        check_options(0, expression_scale, head_motion)
         moved, speech = self._motion_of(motion)
-        return self.draw(self.portrait(image), scale_motion(moved, expression_scale, head_motion), speech)
+        moved = scale_motion(moved, expression_scale, head_motion).resample(self.animator.fps or moved.fps)
+        if speech is not None and speech.frames(moved.fps) > len(moved):
+            moved = moved.resample(moved.fps, speech.frames(moved.fps))
+        return self._clip(self.portrait(image), moved, speech)
 
     def track(self, video: str | os.PathLike[str]) -> Motion:
         """The motion of the face in a video file. Raises VideoUnreadable, NoFaceFound."""
@@ -149,19 +160,24 @@ class TalkingHead:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write the weights that `from_pretrained(folder)` loads: `config.json` and `model.safetensors`.
 
-        Raises OutputExists if the folder has files in it, OutputNotWritable; TypeError for parts of your own.
+        Raises OutputExists if the folder holds a checkpoint, OutputNotWritable; TypeError for parts of your own.
         """
         return save_parts(self.audio_encoder, self.motion_generator, Path(folder))
 
     def _motion_of(self, motion: Motion | str | os.PathLike[str]) -> tuple[Motion, Speech | None]:
         if isinstance(motion, Motion):
             return motion, None
+        if not isinstance(motion, str | os.PathLike):
+            wanted = "a Motion, an npz file of one, or a video file"
+            raise TypeError(f"motion must be {wanted}, not {type(motion).__name__}")
         if Path(motion).suffix.lower() == ".npz":
             return Motion.load(motion), None
         moved = self.track(motion)
         try:
             return moved, Speech.of(motion)
-        except AudioUnreadable:  # a silent film
+        except InputError as error:
+            if "holds no sound" not in str(error):  # a silent film is no mistake
+                warn(TalkingHeadWarning, f"the sound is left out: {error}")
             return moved, None
 
 
@@ -169,15 +185,20 @@ def scale_motion(motion: Motion, expression_scale: float, head_motion: float) ->
     """`motion` with its expression and its pose made weaker or stronger."""
     if expression_scale == head_motion == 1:
         return motion
-    expression = np.clip(motion.expression * np.float32(expression_scale), 0, 1)
+    expression = motion.expression
+    if expression_scale != 1:
+        expression = np.clip(expression * np.float32(expression_scale), 0, 1)
     head = np.float32(head_motion)
     return Motion(expression, motion.rotation * head, motion.translation * head, motion.fps, motion.state)
 
 
-def check_range(name: str, value: Any, most: float = 2.0) -> None:
-    """Raise ValueError unless 0 ≤ `value` ≤ `most`."""
-    if not (isinstance(value, int | float) and 0 <= value <= most):
-        raise ValueError(f"{name} must be a number from 0 to {most:g}, not {value!r}")
+def check_options(seed: Any, expression_scale: Any, head_motion: Any) -> None:
+    """Raise ValueError unless the options of `speak` are in their ranges."""
+    if not isinstance(seed, Integral) or int(seed) < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more, not {seed!r:.40}")
+    for name, value in (("expression_scale", expression_scale), ("head_motion", head_motion)):
+        if not (isinstance(value, Real) and 0 <= float(value) <= 2):
+            raise ValueError(f"{name} must be a number from 0 to 2, not {value!r:.40}")
 
 
 def choose_device(device: str) -> str:
@@ -186,9 +207,10 @@ def choose_device(device: str) -> str:
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|(cuda|xpu|mps)(:\d+)?", device):
+        raise ValueError(f"device must be auto, cpu, cuda, cuda:1, mps or xpu, not {device!r:.40}")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device must be 'auto', 'cpu' or a GPU of this machine, not {device!r}: {reason}") from error
+        raise ValueError(f"device {device} is not on this machine: {str(error).splitlines()[0]}") from error
     return device

@@ -34,12 +34,11 @@ def load_parts(name: str | os.PathLike[str], *, device: str, animator: str | Ani
     from .motion.generator import FaceFormerGenerator
 
     drawn_by = load_animator(animator) if isinstance(animator, str) else animator
-    return Parts(
-        MediaPipeTracker(face=face),
-        WhisperEncoder.open(name, device=device),
-        FaceFormerGenerator.open(name, device=device),
-        drawn_by,
-    )
+    if not (callable(drawn_by) and hasattr(drawn_by, "fps")):
+        raise TypeError(f"animator must be a name or a callable with an fps, not {type(animator).__name__}")
+    tracker = MediaPipeTracker(face=face)
+    generator = FaceFormerGenerator.open(name, device=device)  # first: a public Whisper encoder has none
+    return Parts(tracker, WhisperEncoder.open(name, device=device), generator, drawn_by)
 
 
 def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, folder: Path) -> Path:
@@ -59,8 +58,9 @@ def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, f
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputNotWritable(f"{folder}: cannot be made: {error.strerror}", "choose another folder") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputNotWritable(f"{folder}: cannot be made: {reason}", "choose another folder") from error
     networks = {HEARING: audio_encoder.network, MOVING: motion_generator.network}
     settings = {HEARING: asdict(audio_encoder.config), MOVING: asdict(motion_generator.network.config)}
     with new_file(folder / WEIGHTS_FILE) as weights, new_file(folder / CONFIG_FILE) as config:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,14 @@ from .audio import SAMPLE_RATE as SAMPLE_RATE
 from .audio import AudioSource, Sound, open_sound
 from .blendshapes import EXPRESSIONS as EXPRESSIONS
 from .blendshapes import NAMES
-from .errors import MotionUnreadable
+from .errors import MotionUnreadable, OutputNotWritable
+from .files import check_new_file, local_path, new_file, open_regular
 from .video import write_video
 
 Array = NDArray[np.float32]
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 
+LEAST_FACE = 8  # pixels
 LANDMARKS = 478  # MediaPipe's face mesh (468) and its two irises (5 each)
 
 
@@ -52,7 +56,23 @@ def frame_count(seconds: Fraction, fps: float) -> int:
 
 def exact_rate(fps: float) -> Fraction:
     """`fps` as the fraction it stands for: 29.97 is 2997/100, 30000/1001 stays so."""
-    return Fraction(fps).limit_denominator(1001)
+    return Fraction(float(fps)).limit_denominator(1001)
+
+
+def check_fps(fps: Any) -> float:
+    """`fps` as a float; raise TypeError unless it is a number, ValueError unless it is 1 to 1000."""
+    if not isinstance(fps, Real):
+        raise TypeError(f"fps must be a number, not {type(fps).__name__}")
+    if not 1 <= float(fps) <= 1000:  # not so for NaN either
+        raise ValueError(f"fps must be 1 to 1000, not {fps!r}")
+    return float(fps)
+
+
+def check_new_motion(path: str | PathLike[str], force: bool = False) -> Path:
+    """Like `check_new_file`, and the name must end in .npz, by which motion files are told from videos."""
+    if Path(path).suffix.lower() != ".npz":
+        raise OutputNotWritable(f"{path}: a motion file must be named .npz", "give it the suffix .npz")
+    return check_new_file(path, force)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +88,10 @@ class Speech:
 
     def __post_init__(self) -> None:
         check_array("samples", self.samples, np.float32, None)
+        if (loudest := float(np.abs(self.samples).max(initial=0))) > 1:
+            raise ValueError(f"samples must lie in -1 to 1, but reach {loudest:g}; use Speech.of for integer PCM")
+        if self.sound is not None and not isinstance(self.sound, Sound):
+            raise TypeError(f"sound must be a Sound or None, not {type(self.sound).__name__}")
 
     @classmethod
     def of(
@@ -115,7 +139,7 @@ class Portrait:
     """A picture and the face found in it.
 
     image:     [H, W, 3] uint8 RGB
-    landmarks: [478, 3] float32 MediaPipe face mesh in pixels of `image`; z is scaled like x
+    landmarks: [478, 3] float32 MediaPipe face mesh in pixels of `image` (not in 0 to 1); z is scaled like x
     """
 
     image: Frame
@@ -124,6 +148,12 @@ class Portrait:
     def __post_init__(self) -> None:
         check_array("image", self.image, np.uint8, None, None, 3)
         check_array("landmarks", self.landmarks, np.float32, LANDMARKS, 3)
+        height, width = self.image.shape[:2]
+        x, y = self.landmarks[:, 0], self.landmarks[:, 1]
+        if np.ptp(self.landmarks[:, :2], axis=0).min() < LEAST_FACE:
+            raise ValueError(f"landmarks must be in pixels and span at least {LEAST_FACE} of them; are they in 0 to 1?")
+        if not ((x >= 0) & (x < width) & (y >= 0) & (y < height)).any():
+            raise ValueError(f"landmarks must lie in the image of {width} x {height} pixels, but none of them does")
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +177,7 @@ class Motion:
         check_array("expression", self.expression, np.float32, None, EXPRESSIONS)
         check_array("rotation", self.rotation, np.float32, len(self), 3)
         check_array("translation", self.translation, np.float32, len(self), 3)
-        if not (math.isfinite(self.fps) and 0 < self.fps <= 1000):
-            raise ValueError(f"fps must be above 0 and at most 1000, not {self.fps!r}")
+        object.__setattr__(self, "fps", check_fps(self.fps))
         if len(self) and np.abs(self.expression).max() > 2:
             worst = float(self.expression.flat[np.abs(self.expression).argmax()])
             raise ValueError(f"expression must be weights of about 0 to 1, but holds {worst:g}; is it in percent?")
@@ -180,6 +209,9 @@ class Motion:
 
         frames: how many to make; None covers the same time. The last pose is held where time runs past the end.
         """
+        fps = check_fps(fps)
+        if frames is not None and frames < 0:
+            raise ValueError(f"frames must be 0 or more, not {frames}")
         if fps == self.fps and frames in (None, len(self)):
             return self
         if not len(self):
@@ -200,8 +232,7 @@ class Motion:
 
         Raises OutputExists unless `force`, OutputNotWritable, DiskFull.
         """
-        from .files import new_file
-
+        check_new_motion(path, force)
         with new_file(path, force=force) as part, open(part, "wb") as file:
             np.savez_compressed(
                 file,
@@ -219,20 +250,46 @@ class Motion:
 
         Raises MotionUnreadable.
         """
+        file_path = local_path(path, MotionUnreadable)
         hint = "give an npz file written by Motion.save or `talkinghead motion`"
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with open_regular(file_path, MotionUnreadable) as file, np.load(file, allow_pickle=False) as arrays:
                 names = [str(name) for name in arrays["names"]]
-                tracks = [np.asarray(arrays[key], np.float32) for key in ("expression", "rotation", "translation")]
+                tracks = [_numbers(arrays, name) for name in ("expression", "rotation", "translation")]
                 fps = float(arrays["fps"])
             if sorted(names) != sorted(NAMES):
                 odd = sorted(set(names) ^ set(NAMES))[:5]
                 raise ValueError(f"its names are not the 52 ARKit ones: {', '.join(odd)}")
             check_array("expression", tracks[0], np.float32, None, EXPRESSIONS)
             return cls(tracks[0][:, [names.index(name) for name in NAMES]], tracks[1], tracks[2], fps)
-        except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except MotionUnreadable:
+            raise
+        except (*_DAMAGED, KeyError, ValueError, TypeError) as error:
             reason = f"no array named {error}" if isinstance(error, KeyError) else str(error) or "damaged"
-            raise MotionUnreadable(f"{Path(path).name}: not a motion file: {reason}", hint) from error
+            raise MotionUnreadable(f"{file_path.name}: not a motion file: {reason}", hint) from error
+
+
+# What NumPy and zipfile raise for a damaged archive, or (AttributeError) for a bare array under its name.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    AttributeError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _numbers(arrays: Any, name: str) -> Array:
+    """One array of a motion file as float32; too large numbers become infinite, which its check refuses."""
+    values = arrays[name]
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, not {values.dtype}")
+    with np.errstate(over="ignore"):
+        numbers: Array = values.astype(np.float32)
+    return numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +311,14 @@ class Clip:
     motion: Motion | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Frame]:
-        return self.draw()
+        drawn = 0
+        for drawn, frame in enumerate(self.draw(), 1):
+            if drawn > self.length:
+                break
+            yield frame
+        if drawn != self.length:
+            more = "more than " if drawn > self.length else f"only {drawn} of "
+            raise ValueError(f"the animator drew {more}{self.length} frames")
 
     def __len__(self) -> int:
         return self.length
@@ -279,7 +343,9 @@ class Clip:
         force:    replace a file that exists
         progress: show a bar; None shows it on a terminal
 
-        Raises OutputExists, OutputNotWritable, DiskFull, OutputError. The final name appears only when complete.
+        The sound is read again from where it came. The final name appears only when complete.
+
+        Raises OutputExists, OutputNotWritable, DiskFull, OutputError; AudioUnreadable if the sound has gone since.
         """
         speech = self.speech
         sound = None if speech is None else speech.sound or Sound.of_array(speech.samples, SAMPLE_RATE)

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DiskFull, OutputError, OutputNotWritable, VideoUnreadable
+from .errors import AudioUnreadable, DiskFull, OutputError, OutputNotWritable, VideoUnreadable
 from .ffmpeg import FfmpegError, Reading, last_complaint, reading
 from .files import check_new_file, local_path, new_file, open_regular
 from .sound import Sound
@@ -89,11 +89,18 @@ def _write_sound(path: Path, sound: Sound) -> None:
 
     try:
         with soundfile.SoundFile(path, "w", sound.rate, sound.channels, "PCM_16", format="RF64") as file:
+            written = 0
             for block in sound.blocks():
                 file.write(block)
+                written += len(block)
     except soundfile.LibsndfileError as error:  # which tells no more than that the system refused
         message = f"{path.parent}: no space left for the sound of the video"
         raise DiskFull(message, "free some space or choose another folder") from error
+    if written < sound.frames:
+        found = f"{written / sound.rate:.2f} of {sound.frames / sound.rate:.2f} s"
+        raise AudioUnreadable(
+            f"the sound has changed since it was opened: {found} are left", "keep the file until saving"
+        )
 
 
 def _encode(

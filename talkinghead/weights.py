@@ -27,6 +27,7 @@ from .errors import (
     UnsafeCheckpoint,
     WeightsMissing,
 )
+from .files import check_path
 from .settings import dataclass_from
 
 if TYPE_CHECKING:
@@ -228,12 +229,13 @@ def resolve(
 
     Raises WeightsMissing.
     """
+    if name != "":  # which is no name, rather than no path
+        check_path(name)
     name = os.fspath(name)
-    shipped = Path(__file__).parent / "assets" / name
-    if name and Path(name).is_dir():
+    if (own := shipped(name)) is not None:
+        folder = own
+    elif name and Path(name).is_dir():
         folder = Path(name)
-    elif name and os.sep not in name and shipped.is_dir():
-        folder = shipped
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = _from_hub(name, revision, list(patterns or files))
     else:
@@ -246,6 +248,13 @@ def resolve(
         again = f"run: hf download {name}" if folder.parent.name == "snapshots" else "copy the whole folder again"
         raise WeightsMissing(f"{name}: incomplete, it lacks {_first(missing)}", again)
     return folder
+
+
+def shipped(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of a model that comes with this package; ./micro, unlike micro, is a folder of the user's."""
+    name = os.fspath(name)
+    folder = Path(__file__).parent / "assets" / name
+    return folder if name.isidentifier() and folder.is_dir() else None
 
 
 def offline() -> bool:

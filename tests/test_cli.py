@@ -73,6 +73,15 @@ def test_an_error_is_one_line_and_exit_code_1(short: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.parametrize("option", [("--device", "tpu"), ("--animator", "cartoon"), ("--model", "no-such")])
+def test_a_wrong_argument_is_one_line_too(option: tuple[str, str], face: Path, short: Path, tmp_path: Path) -> None:
+    done = talkinghead("speak", face, short, "-o", tmp_path / "out.mp4", *option)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("talkinghead: ")
+
+
 def test_nothing_is_overwritten_without_force(face: Path, short: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.npz"
     output.write_bytes(b"precious")

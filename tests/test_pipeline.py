@@ -170,6 +170,58 @@ def test_bad_input_is_refused_before_a_model_runs(head: TalkingHead, hello: Spee
         fragile.speak(np.full((128, 128, 3), 90, np.uint8), hello)
 
 
+def test_a_film_longer_than_its_sound_keeps_its_picture(
+    head: TalkingHead, portrait: Portrait, hello: Speech, tmp_path: Path
+) -> None:
+    from fractions import Fraction
+
+    from talkinghead.audio import Sound
+    from talkinghead.video import write_video
+
+    sound = Sound.of_array(hello.samples[: SAMPLE_RATE // 2], SAMPLE_RATE)
+    film = [portrait.image] * 30
+    write_video(tmp_path / "f.mp4", film, size=(512, 512), fps=Fraction(25), count=30, sound=sound)
+
+    clip = head.animate(portrait, tmp_path / "f.mp4")
+
+    assert len(clip) == 30
+    assert clip.speech is not None
+
+
+@pytest.mark.parametrize("wrong", [None, 5, {}, b"x"])
+def test_things_that_are_no_motion_are_named(head: TalkingHead, portrait: Portrait, wrong: object) -> None:
+    with pytest.raises(TypeError, match="motion must be a Motion, an npz file of one, or a video file"):
+        head.animate(portrait, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, "a"])
+def test_a_seed_is_a_whole_number(head: TalkingHead, hello: Speech, seed: object) -> None:
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        head.motion(hello, seed=seed)  # type: ignore[arg-type]
+
+
+def test_a_folder_of_the_same_name_does_not_hide_the_shipped_model(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "micro").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    TalkingHead.from_pretrained("micro")
+
+    with pytest.raises(WeightsMissing):
+        TalkingHead.from_pretrained("./micro")
+
+
+def test_sound_given_as_an_array_may_be_changed_afterwards(
+    head: TalkingHead, portrait: Portrait, tmp_path: Path
+) -> None:
+    samples = np.sin(np.arange(SAMPLE_RATE // 2) / 20).astype(np.float32) / 2
+    clip = head.speak(portrait, (SAMPLE_RATE, samples))
+    samples[:] = 0
+
+    clip.save(tmp_path / "out.mp4")
+
+    assert np.abs(open_sound(tmp_path / "out.mp4")[0]).max() > 0.3
+
+
 def test_an_output_that_exists_is_kept(head: TalkingHead, portrait: Portrait, hello: Speech, tmp_path: Path) -> None:
     (tmp_path / "out.mp4").write_bytes(b"precious")
 

@@ -1,5 +1,8 @@
 """Which pictures have a face that can speak, and which are refused, with which words."""
 
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +20,7 @@ from talkinghead.face.geometry import move_face
 from talkinghead.face.tracker import TURNED, MediaPipeTracker, between, check_quality, eye_distance
 from talkinghead.image import load_image
 from talkinghead.types import Frame
+from talkinghead.video import open_video, write_video
 
 from .shared import SHARED, needs_shared
 
@@ -74,6 +78,23 @@ def test_a_face_is_chosen_by_number_or_box() -> None:
         MediaPipeTracker(face=2)(image)
     with pytest.raises(NoFaceFound, match="in the box"):
         MediaPipeTracker(face=(0, 400, 100, 512))(image)
+
+
+@pytest.mark.parametrize("face", ["left", "biggest", (1, 2, 3), (5, 0, 1, 9), 1.5, None, True])
+def test_a_face_that_is_no_choice_is_refused(face: object) -> None:
+    with pytest.raises(ValueError, match='face must be "largest", a number'):
+        MediaPipeTracker(face=face)  # type: ignore[arg-type]
+
+
+def test_in_a_video_too_the_largest_face_is_followed(tmp_path: Path) -> None:
+    image = two_faces()
+    frames = [image[:, ::-1].copy()] * 5  # the larger one on the right
+    write_video(tmp_path / "two.mp4", frames, size=(900, 512), fps=Fraction(25), count=5, sound=None)
+
+    with pytest.warns(LowQualityFaceWarning, match="2 faces"):
+        landmarks = MediaPipeTracker().follow(open_video(tmp_path / "two.mp4"))
+
+    assert (landmarks[:, :, 0].mean(1) > 450).all()
 
 
 def test_several_faces_can_be_an_error() -> None:

@@ -1,10 +1,12 @@
+import contextlib
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from talkinghead import Clip, Motion, MotionUnreadable, OutputExists, Portrait, Speech
+from talkinghead import Clip, Motion, MotionUnreadable, OutputExists, OutputNotWritable, Portrait, Speech
 from talkinghead.blendshapes import INDEX, NAMES
 from talkinghead.types import Frame, exact_rate, frame_count
 
@@ -47,9 +49,33 @@ def test_motion_of_other_types_is_refused() -> None:
         Speech([0.0])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_a_motion_file_with_a_flipped_byte_is_refused_or_read(seed: int, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    some_motion().save(tmp_path / "m.npz")
+    content = bytearray((tmp_path / "m.npz").read_bytes())
+    rng = np.random.default_rng(seed)
+    content[rng.integers(len(content))] ^= rng.integers(1, 256)
+    (tmp_path / "m.npz").write_bytes(content)
+
+    with contextlib.suppress(MotionUnreadable):
+        assert len(Motion.load(tmp_path / "m.npz")) == 10
+
+
+def test_a_pipe_is_no_motion_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    os.mkfifo(tmp_path / "m.npz")
+
+    with pytest.raises(MotionUnreadable, match="not a regular file"):
+        Motion.load(tmp_path / "m.npz")
+
+
+def test_a_motion_file_is_named_npz(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(OutputNotWritable, match=r"\.npz"):
+        some_motion().save(tmp_path / "m.mp4")
+
+
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
 def test_motion_needs_a_frame_rate(fps: float) -> None:
-    with pytest.raises(ValueError, match="fps must be above 0"):
+    with pytest.raises(ValueError, match="fps must be 1 to 1000"):
         Motion.still(3, fps)
 
 
@@ -129,6 +155,29 @@ def test_a_portrait_is_checked() -> None:
         Portrait(image, np.zeros((468, 3), np.float32))
     with pytest.raises(ValueError, match="landmarks must be finite"):
         Portrait(image, np.full((478, 3), np.nan, np.float32))
+
+
+def test_landmarks_in_0_to_1_or_off_the_picture_are_refused() -> None:
+    image = np.zeros((100, 200, 3), np.uint8)
+    landmarks = np.random.default_rng(0).uniform(0, 1, (478, 3)).astype(np.float32)
+
+    with pytest.raises(ValueError, match="in 0 to 1"):
+        Portrait(image, landmarks)
+    with pytest.raises(ValueError, match="none of them does"):
+        Portrait(image, landmarks * 50 + np.float32(500))
+
+
+def test_speech_in_integers_units_is_refused() -> None:
+    with pytest.raises(ValueError, match="reach 20000"):
+        Speech(np.full(100, 20_000, np.float32))
+
+
+@pytest.mark.parametrize(("drawn", "words"), [(2, "only 2 of 3"), (4, "more than 3")])
+def test_a_clip_holds_its_animator_to_the_number_of_frames(drawn: int, words: str) -> None:
+    clip = Clip(lambda: iter([np.zeros((2, 4, 3), np.uint8)] * drawn), 3, (4, 2), 25.0)
+
+    with pytest.raises(ValueError, match=words):
+        list(clip)
 
 
 def test_a_clip_draws_only_when_asked() -> None:

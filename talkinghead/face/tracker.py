@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,16 @@ class MediaPipeTracker:
     face: Literal["largest"] | int | Box = "largest"
     on_several: Literal["largest", "error"] = "largest"
     confidence: float = 0.5
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.face, int) and not isinstance(self.face, bool)
+        if not (whole or self.face == "largest" or is_box(self.face)):
+            wanted = '"largest", a number from left to right, or a box (left, top, right, bottom)'
+            raise ValueError(f"face must be {wanted}, not {self.face!r:.60}")
+        if self.on_several not in ("largest", "error"):
+            raise ValueError(f'on_several must be "largest" or "error", not {self.on_several!r:.60}')
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence must be 0 to 1, not {self.confidence!r}")
 
     def __call__(self, image: Frame) -> Portrait:
         """The portrait in `image` [H, W, 3] uint8 RGB.
@@ -99,7 +110,10 @@ class MediaPipeTracker:
         """Landmarks [T, 478, 3] of the face in each frame of `video`."""
         rows: list[Array | None] = []
         previous: Array | None = None
-        with face_mesh(self.confidence, 1 if self.face == "largest" else MOST_FACES, video=True) as mesh:
+        # Asked for one face, MediaPipe takes the surest and not the largest: it is asked for one only where one is.
+        first = next(iter(video.frames()), None)
+        several = first is not None and len(self.find(first)) > 1
+        with face_mesh(self.confidence, MOST_FACES if several else 1, video=True) as mesh:
             for frame in video.frames():
                 faces = mesh_landmarks(mesh, frame) or find_small_faces(frame, self.confidence)
                 previous = self.same(faces, previous) if faces else previous
@@ -123,6 +137,14 @@ class MediaPipeTracker:
             return self.choose(sorted(faces, key=lambda landmarks: float(landmarks[:, 0].mean())))
         centre = previous.mean(0)
         return min(faces, key=lambda landmarks: float(np.linalg.norm(landmarks.mean(0) - centre)))
+
+
+def is_box(face: object) -> bool:
+    """Whether `face` is left, top, right, bottom with left < right and top < bottom."""
+    if not (isinstance(face, tuple | list) and len(face) == 4 and all(isinstance(side, Real) for side in face)):
+        return False
+    left, top, right, bottom = map(float, face)
+    return left < right and top < bottom
 
 
 def between(known: Array, seen: np.ndarray[Any, Any], frames: int) -> Array:

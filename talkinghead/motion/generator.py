@@ -88,12 +88,15 @@ class FaceFormerGenerator:
     def stream(self, blocks: Iterable[Array], *, after: Motion | None = None) -> Iterator[Motion]:
         """Motion for consecutive blocks of features, one motion per block, together equal to that of the whole.
 
-        Each block waits for the next one, of which it hears the beginning. Blocks hold an even number of features,
-        and at least `look_ahead`; the last one may hold any.
+        Each block waits for the next one, of which it hears the beginning. All but the last hold an even number of
+        features, `look_ahead` or more; others raise ValueError.
         """
         waiting: Array | None = None
         for block in blocks:
             if waiting is not None:
+                if len(waiting) % FEATURES_PER_FRAME or len(waiting) < self.look_ahead:
+                    wanted = f"an even number of features, {self.look_ahead} or more"
+                    raise ValueError(f"all blocks but the last must hold {wanted}, not {len(waiting)}")
                 after = self(waiting, after=after, ahead=block[: self.look_ahead])
                 yield after
             waiting = block

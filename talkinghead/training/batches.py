@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -95,6 +96,14 @@ class Hearing:
     mask_mels: int = 12
     silent: float = 0.04
 
+    def __post_init__(self) -> None:
+        if not (self.level[0] <= self.level[1] and 0 < self.warp[0] <= self.warp[1]):
+            raise ValueError("level and warp must go from low to high, and warp be above 0")
+        if not (2 <= self.mask_bands <= 80 and self.mask_mels >= 2):
+            raise ValueError("mask_bands must be 2 to 80, and mask_mels at least 2")
+        if not (0 <= self.mask <= 1 and 0 <= self.silent <= 1 and self.tone >= 0):
+            raise ValueError("mask and silent must be 0 to 1, and tone 0 or more")
+
     def change(self, mel: NDArray[np.float32], floor: float, rng: Generator) -> NDArray[np.float32]:
         """`mel` [2 A, 80] as another microphone, room and throat would give it."""
         mels, bands = mel.shape
@@ -143,7 +152,7 @@ def read_corpus(folder: str | PathLike[str], split: str, *, required: bool = Tru
     try:
         shards = [shard for shard in read_manifest(folder)["shards"] if shard["split"] == split]
         examples = [e for shard in shards for e in _read_shard(Path(folder) / shard["file"], shard["voice"])]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{folder}: not a speech corpus: {error}", _HINT) from error
     if required and not examples:
         raise InputError(f"{folder}: the corpus has no clips in its split {split!r}", _HINT)
@@ -203,7 +212,8 @@ def as_batch(windows: Sequence[Window]) -> Batch:
 
 def window_of(example: Example, start: int, length: int, floor: float) -> Window:
     """The window of `length` tokens of `example` from token `start` on; silence and rest outside the clip."""
-    first, last = max(0, start), min(len(example), start + length)
+    first = min(max(0, start), len(example))
+    last = max(first, min(len(example), start + length))
     place = slice(first - start, last - start)
     mel = np.full((length * MELS_PER_TOKEN, example.mel.shape[1]), floor, np.float32)
     heard = example.mel[first * MELS_PER_TOKEN : last * MELS_PER_TOKEN]

@@ -33,9 +33,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from ..audio import SAMPLE_RATE
-from ..errors import OutputExists
+from ..errors import InputError, OutputExists
 from .articulation import FRAMES_PER_SECOND, articulate, phone_per_frame
 from .augment import change_speed, degrade, set_level
+from .batches import read_manifest
 from .phones import PHONES, Segment
 from .prosody import Prosody, head_pose
 from .sentences import english_words
@@ -83,8 +84,8 @@ def make_corpus(
     voices:   names of the voices to use; None takes all that are installed
     progress: show a bar; None shows it on a terminal
 
-    Returns the path of the manifest. Raises ValueError for settings out of range or voices that are not installed,
-    OutputExists if `out` holds a corpus of other settings.
+    Returns the path of the manifest. Raises ValueError for settings out of range, InputError for voices
+    that are not installed, OutputExists if `out` holds a corpus of other settings.
     """
     from tqdm import tqdm
 
@@ -210,15 +211,15 @@ def _babble(said: Sequence[Utterance], random: Generator) -> NDArray[np.float32]
 
 
 def _installed(names: Sequence[str] | None) -> list[Voice]:
-    """The voices to use; raises ValueError for one that is unknown or not installed, or if there are none."""
+    """The voices to use; raises InputError for one that is unknown or not installed, or if there are none."""
     installed = [voice for voice in VOICES if voice.installed()]
     if names is not None:
         missing = sorted(set(names) - {voice.name for voice in installed})
         if missing:
-            raise ValueError(f"voices not installed: {', '.join(missing)}; see talkinghead.training.synthesisers")
+            raise InputError(f"voices not installed: {', '.join(missing)}", "see talkinghead.training.synthesisers")
         installed = [voice for voice in installed if voice.name in names]
     if not installed:
-        raise ValueError("no speech synthesiser found; install espeak-ng, flite or festival")
+        raise InputError("no speech synthesiser was found", "install espeak-ng, flite or festival")
     return installed
 
 
@@ -228,9 +229,10 @@ def _begin(folder: Path, settings: dict[str, Any]) -> dict[str, Shard]:
     path = folder / "manifest.json"
     if not path.is_file():
         return {}
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest["settings"] != settings:
-        differ = ", ".join(key for key in settings if manifest["settings"].get(key) != settings[key])
+    manifest = read_manifest(folder)
+    made_with = manifest.get("settings", {})
+    if made_with != settings:
+        differ = ", ".join(key for key in settings if made_with.get(key) != settings[key])
         raise OutputExists(
             f"{folder}: holds a corpus made with other settings ({differ})", "give another folder, or the same settings"
         )

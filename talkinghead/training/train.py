@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,6 +82,12 @@ class TrainConfig:
             raise ValueError("steps, batch, save_every, threads and warmup must be at least 1")
         if self.cpu_minutes is not None and not self.cpu_minutes > 0:
             raise ValueError(f"cpu_minutes must be above 0, not {self.cpu_minutes}")
+        if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0 and self.seed >= 0):
+            raise ValueError("learning_rate and clip must be above 0, weight_decay and seed 0 or more")
+        if not (0 <= self.forget <= 1 and 0 <= self.own_frames <= 1 and self.noise >= 0):
+            raise ValueError("forget and own_frames must be 0 to 1, and noise 0 or more")
+        if self.encoder.n_mels != 80 or self.encoder.n_ctx % 2 or 2 * self.encoder.n_ctx < self.hearing.mask_mels:
+            raise ValueError("encoder.n_mels must be 80, and encoder.n_ctx even and at least hearing.mask_mels / 2")
         if self.encoder.n_state != self.faceformer.features:
             width = self.encoder.n_state
             raise ValueError(f"faceformer.features must be encoder.n_state, {width}, not {self.faceformer.features}")
@@ -112,7 +119,7 @@ def train_motion(
 
     report: called after every step with its number and the parts of its loss
 
-    Raises InputError, also if `out` holds a run with other settings.
+    Raises InputError, also if `out` holds a run with other settings or on another corpus.
     """
     torch.set_num_threads(config.threads)
     out = Path(out)
@@ -151,6 +158,7 @@ class _Run:
 
     def __init__(self, config: TrainConfig, examples: Sequence[Example], out: Path) -> None:
         self.config, self.out = config, out
+        self.corpus = _checksum(examples)
         self.step, self.cpu_seconds = 0, 0.0
         self.lately: list[dict[str, float]] = []  # losses since the last save
         self.model = MotionModel.seeded(config.encoder, config.faceformer, config.seed)
@@ -224,6 +232,7 @@ class _Run:
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
             "config": json.dumps(asdict(self.config)),
+            "corpus": self.corpus,
         }
         part = self.out / f".{STATE_FILE}.part"
         torch.save(state, part)
@@ -241,7 +250,7 @@ class _Run:
         self.lately = []
 
     def resume(self) -> None:
-        """Go on from the last save, if there is one. Raises InputError if it was made with other settings."""
+        """Go on from the last save, if there is one. Raises InputError if it had other settings or another corpus."""
         if not (self.out / STATE_FILE).is_file():
             return
         state = read_torch(self.out / STATE_FILE)
@@ -249,6 +258,8 @@ class _Run:
             raise InputError(
                 f"{self.out}: holds a run with other settings", "give another folder, or the same settings"
             )
+        if state.get("corpus") != self.corpus:
+            raise InputError(f"{self.out}: holds a run on another corpus", "give another folder, or the same corpus")
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -260,6 +271,14 @@ class _Run:
 def _shifted(frames: Tensor, before: Tensor) -> Tensor:
     """The frame before each of `frames` [B, T, 58]; `before` [B, 58] comes before the first."""
     return torch.cat([before[:, None], frames[:, :-1]], dim=1)
+
+
+def _checksum(examples: Sequence[Example]) -> int:
+    """A number that tells corpora apart by the motion in them."""
+    total = 0
+    for example in examples:
+        total = zlib.crc32(np.ascontiguousarray(example.expression).tobytes(), total)
+    return total
 
 
 def _shares(examples: Sequence[Example]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from .opening import Opening
 Mask = NDArray[np.bool_]
 Group = tuple[int, ...]  # of landmarks
 
-# The lids' edges from the picture's left to its right.
+# The lids' edges from the picture's left to its right, if the head is upright.
 RIGHT_UPPER, RIGHT_LOWER = RIGHT_EYE[:9], (RIGHT_EYE[0], *RIGHT_EYE[:7:-1])
 LEFT_UPPER, LEFT_LOWER = LEFT_EYE[8::-1], (*LEFT_EYE[8:], LEFT_EYE[0])
 
@@ -95,7 +95,7 @@ class Eye:
             centre=centre,
             radius=radius,
             lashes=lashes.astype(np.float32),
-            opening=float((landmarks[list(lower), 1] - landmarks[list(upper), 1]).max()),
+            opening=max(float((lids_apart(landmarks, upper, lower) @ across(landmarks, upper)).max()), 1e-3),
             width=width,
         )
 
@@ -128,12 +128,13 @@ class Eye:
     def draw_lashes(self, frame: Frame, face: Array) -> None:
         """Draw the line where lids meet, as far as they do."""
         upper, lower = face[self.upper, :2], face[self.lower, :2]
-        gap = float((lower - upper)[:, 1].max())
+        down = across(face, self.upper)
+        gap = float(((lower - upper) @ down).max())
         shut = float(np.clip(1 - gap / (SHUTTING * self.opening), 0, 1))
         if shut == 0:
             return
         line = (upper + lower) / 2
-        thick = np.sin(np.linspace(0, np.pi, len(line)))[:, None] ** 0.5 * [0, LINE * self.width / 2]
+        thick = np.sin(np.linspace(0, np.pi, len(line)))[:, None] ** 0.5 * down * (LINE * self.width / 2)
         slit = Opening.between(line - thick, line + thick, frame)
         if slit is not None:
             soft = np.clip(2 * np.minimum(slit.under, slit.over) / (LINE * self.width), 0, 1) ** 0.5
@@ -170,16 +171,30 @@ def lay_lids(face: Array, posed: Array, own: Array) -> Array:
     """
     face = face.copy()
     for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
-        above, below = list(upper[1:-1]), list(lower[1:-1])
-        usual = np.maximum((own[below] - own[above])[:, 1], 1e-3)
-        gap = (face[below] - face[above])[:, 1]
+        above = list(upper[1:-1])
+        down = across(face, upper)
+        usual = np.maximum(lids_apart(own, upper, lower)[1:-1] @ across(own, upper), 1e-3)
+        gap = lids_apart(face, upper, lower)[1:-1] @ down
         shut = np.clip((SHUTTING - gap / usual) / SHUTTING, 0, 1)
-        face[above, 1] += np.minimum(shut * 2, 1) * np.maximum(gap + OVERLAP * usual, 0)
+        face[above, :2] += (np.minimum(shut * 2, 1) * np.maximum(gap + OVERLAP * usual, 0))[:, None] * down
         face[above, 2] -= np.where(shut > 0, usual, 0)  # the upper lid is in front
+    down = across(face, RIGHT_UPPER) + across(face, LEFT_UPPER)
     way = (face[LID_EDGE] - posed[LID_EDGE])[:, :2] * CREASE_FOLLOWS
-    closing = way[:, 1] > (face[CREASE, 1] - posed[CREASE, 1])
+    closing = way @ down > (face[CREASE] - posed[CREASE])[:, :2] @ down
     face[CREASE[closing], :2] = posed[CREASE[closing], :2] + way[closing]
     return face
+
+
+def across(face: Array, upper: Group | NDArray[np.intp]) -> Array:
+    """The direction [2] from an eye's upper lid to its lower one: at right angles to the line of its corners."""
+    x, y = (face[upper[-1]] - face[upper[0]])[:2]
+    direction: Array = np.array([-y, x], np.float32) / max(float(np.hypot(x, y)), 1e-3)
+    return direction
+
+
+def lids_apart(face: Array, upper: Group, lower: Group) -> Array:
+    """From each landmark of the upper lid's edge to that of the lower one: [9, 2] pixels."""
+    return face[list(lower), :2] - face[list(upper), :2]
 
 
 def mirror_iris(box: Frame, seen: Mask, centre: Array, iris: Mask) -> tuple[Frame, Mask]:

@@ -56,7 +56,7 @@ def skin_colour(image: Frame, landmarks: Array) -> Array:
     reach = max(1, int(0.015 * np.ptp(landmarks[:, 1])))
     colours = []
     for x, y in landmarks[list(CHEEKS), :2].astype(int):
-        patch = image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+        patch = image[max(0, y - reach) : max(0, y + reach + 1), max(0, x - reach) : max(0, x + reach + 1)]
         if patch.size:
             colours.append(patch.reshape(-1, 3).mean(0))
     return np.median(colours, axis=0).astype(np.float32) if colours else SKIN
@@ -76,7 +76,10 @@ def film_grain(image: Frame, landmarks: Array) -> Array:
     reach = max(4, int(0.06 * np.ptp(landmarks[:, 1])))
     levels = []
     for x, y in landmarks[list(CHEEKS), :2].astype(int):
-        patch = image[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach].astype(np.float32) @ LUMA
+        patch = (
+            image[max(0, y - reach) : max(0, y + reach), max(0, x - reach) : max(0, x + reach)].astype(np.float32)
+            @ LUMA
+        )
         if min(patch.shape) >= 4:
             detail = patch - cv2.GaussianBlur(patch, (0, 0), 1)
             levels.append(1.48 * np.median(np.abs(detail)))  # the median deviation of a normal one of 1 is 1/1.48
