@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .errors import ImageUnreadable, WeightsMissing
+from .errors import AudioUnreadable, ImageUnreadable
 from .types import Frame, Speech
 
 VOICE = "hello.flac"
@@ -26,9 +26,9 @@ def demo_image() -> Frame:
 
 
 def demo_speech() -> Speech:
-    """A synthesised sentence: beside the package in a checkout, inside it once installed."""
+    """A synthesised sentence: beside the package in a checkout, inside it once installed. Raises AudioUnreadable."""
     package = Path(__file__).parent
     for folder in (package.parent / "examples", package / "assets"):
         if (folder / VOICE).is_file():
             return Speech.of(folder / VOICE)
-    raise WeightsMissing(f"the demo's voice {VOICE} is not in this installation", "install the package again")
+    raise AudioUnreadable(f"the demo's voice {VOICE} is not in this installation", "install the package again")

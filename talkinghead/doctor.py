@@ -85,7 +85,7 @@ def _motion_model() -> str:
     from .presets import load_parts
     from .types import SAMPLE_RATE, Speech
 
-    parts = load_parts("micro", device="cpu", animator="mesh", face="largest")
+    parts = load_parts("micro", device="cpu")
     motion = parts.motion_generator(parts.audio_encoder(Speech(np.zeros(SAMPLE_RATE, np.float32))))
     return f"micro, {len(motion)} frames from 1 s of silence"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .audio import AudioSource
-from .errors import InputError, TalkingHeadWarning, warn
+from .errors import AudioEmpty, InputError, TalkingHeadWarning, warn
 from .face.geometry import stream_landmarks
 from .face.tracker import MediaPipeTracker
 from .image import ImageSource, load_image
@@ -59,11 +59,7 @@ class TalkingHead:
 
         Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights; ValueError.
         """
-        return cls(
-            *load_parts(
-                name, device=choose_device(device), animator="mesh" if animator is None else animator, face=face
-            )
-        )
+        return cls(*load_parts(name, device=choose_device(device), animator=animator, face=face))
 
     def speak(
         self,
@@ -175,9 +171,10 @@ class TalkingHead:
         moved = self.track(motion)
         try:
             return moved, Speech.of(motion)
+        except AudioEmpty:  # a silent film
+            return moved, None
         except InputError as error:
-            if "holds no sound" not in str(error):  # a silent film is no mistake
-                warn(TalkingHeadWarning, f"the sound is left out: {error}")
+            warn(TalkingHeadWarning, f"the sound is left out: {error}")
             return moved, None
 
 

@@ -14,6 +14,7 @@ from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
 from .weights import CONFIG_FILE, WEIGHTS_FILE, save_weights, write_config
 
 DEFAULT = "micro"
+DEFAULT_ANIMATOR = "mesh"
 
 FaceChoice = Literal["largest"] | int | tuple[float, float, float, float]
 
@@ -27,12 +28,19 @@ class Parts(NamedTuple):
     animator: Animator
 
 
-def load_parts(name: str | os.PathLike[str], *, device: str, animator: str | Animator, face: FaceChoice) -> Parts:
-    """The parts of a preset or a checkpoint folder, on `device`. An animator may be given by name or as it is."""
+def load_parts(
+    name: str | os.PathLike[str], *, device: str, animator: str | Animator | None = None, face: FaceChoice = "largest"
+) -> Parts:
+    """The parts of a preset or a checkpoint folder, on `device`.
+
+    animator: its name, the animator itself, or None for the one that belongs to `name`
+    """
     from .audio_encoder import WhisperEncoder
     from .face.tracker import MediaPipeTracker
     from .motion.generator import FaceFormerGenerator
 
+    if animator is None:
+        animator = DEFAULT_ANIMATOR
     drawn_by = load_animator(animator) if isinstance(animator, str) else animator
     if not (callable(drawn_by) and hasattr(drawn_by, "fps")):
         raise TypeError(f"animator must be a name or a callable with an fps, not {type(animator).__name__}")

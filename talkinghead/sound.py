@@ -196,7 +196,7 @@ def _decoding(file: BinaryIO, name: str) -> Iterator[tuple[int, int, Reading]]:
             if len(header) < 24:
                 complaint = pipe.complaint() or "holds no sound"
                 if "matches no streams" in complaint:
-                    complaint = "holds no sound track"
+                    raise AudioEmpty(f"{name}: holds no sound track", hint)
                 if "not on whitelist" in complaint:
                     raise AudioFormatRefused(f"{name}: this kind of file is not accepted", hint)
                 raise AudioUnreadable(f"{name}: cannot be read as sound: {complaint}", hint)

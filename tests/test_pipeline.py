@@ -16,6 +16,7 @@ from talkinghead import (
     Portrait,
     Speech,
     TalkingHead,
+    TalkingHeadWarning,
     WeightsMissing,
 )
 from talkinghead.audio import open_sound
@@ -249,3 +250,22 @@ def test_unknown_names_say_what_is_known() -> None:
         TalkingHead.from_pretrained(animator="cartoon")
     with pytest.raises(ValueError, match="device must be"):
         TalkingHead.from_pretrained(device="tpu9")
+
+
+def test_a_silent_film_is_played_and_a_useless_sound_is_told_of(
+    head: TalkingHead, portrait: Portrait, tmp_path: Path
+) -> None:
+    from fractions import Fraction
+
+    from talkinghead.audio import Sound
+    from talkinghead.video import write_video
+
+    film = [portrait.image] * 3
+    options = {"size": (512, 512), "fps": Fraction(25), "count": 3}
+    write_video(tmp_path / "silent.mp4", film, sound=None, **options)  # type: ignore[arg-type]
+    blip = Sound.of_array(np.full(160, 0.5, np.float32), SAMPLE_RATE)
+    write_video(tmp_path / "blip.mp4", film, sound=blip, **options)  # type: ignore[arg-type]
+
+    assert head.animate(portrait, tmp_path / "silent.mp4").speech is None
+    with pytest.warns(TalkingHeadWarning, match="the sound is left out"):
+        assert len(head.animate(portrait, tmp_path / "blip.mp4")) == 3

@@ -13,7 +13,7 @@ import pytest
 
 from talkinghead.audio import Sound, open_sound
 from talkinghead.errors import (
-    AudioUnreadable,
+    AudioEmpty,
     OutputError,
     OutputExists,
     OutputNotWritable,
@@ -109,7 +109,7 @@ def test_sound_that_ends_within_a_frame_is_not_cut(tmp_path: Path) -> None:
 
 
 def test_a_video_without_sound_has_no_sound_track(tmp_path: Path) -> None:
-    with pytest.raises(AudioUnreadable, match="holds no sound track"):
+    with pytest.raises(AudioEmpty, match="holds no sound track"):
         open_sound(write(tmp_path / "out.mp4"))
 
 
