@@ -10,7 +10,7 @@ import pytest
 
 from talkinghead.blendshapes import INDEX, NAMES
 from talkinghead.errors import OutputExists
-from talkinghead.training.articulation import (
+from talkinghead.motion.articulation import (
     DOMINANCES,
     FRAMES_PER_SECOND,
     VISEMES,
@@ -19,9 +19,7 @@ from talkinghead.training.articulation import (
     lip_gap,
     phone_per_frame,
 )
-from talkinghead.training.augment import change_speed, degrade, music, noise, reverberate
-from talkinghead.training.corpus import clips, make_corpus, plan
-from talkinghead.training.phones import (
+from talkinghead.motion.phones import (
     BILABIALS,
     PHONES,
     arpabet,
@@ -31,7 +29,9 @@ from talkinghead.training.phones import (
     russian,
     sampa,
 )
-from talkinghead.training.prosody import Prosody, head_pose
+from talkinghead.motion.prosody import Prosody, head_pose
+from talkinghead.training.augment import change_speed, degrade, music, noise, reverberate
+from talkinghead.training.corpus import clips, make_corpus, plan
 from talkinghead.training.sentences import FEW_WORDS, sentence
 from talkinghead.training.synthesisers import HELD_OUT, VOICES, EspeakVoices, FliteVoice, Utterance, Voice, speak_for
 
@@ -102,7 +102,7 @@ def test_symbols_of_every_alphabet_are_read(reader, symbol, phones):
 
 
 def test_every_symbol_of_every_table_gives_known_phones():
-    from talkinghead.training.phones import _ARPABET, _IPA, _RUSSIAN, _SAMPA
+    from talkinghead.motion.phones import _ARPABET, _IPA, _RUSSIAN, _SAMPA
 
     for table in (_ARPABET, _SAMPA, _RUSSIAN, _IPA):
         assert {phone for phones in table.values() for phone in phones} <= set(PHONES)

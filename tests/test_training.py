@@ -15,10 +15,10 @@ from talkinghead.blendshapes import INDEX
 from talkinghead.errors import InputError
 from talkinghead.motion.faceformer import FaceFormerConfig
 from talkinghead.motion.generator import FaceFormerGenerator
+from talkinghead.motion.phones import PHONE_INDEX, PHONES
 from talkinghead.training.batches import Example, Hearing, as_batch, batch_of, read_corpus, window_of
 from talkinghead.training.losses import LossWeights, MotionLoss, mouth_shape_of_expression
 from talkinghead.training.model import MotionModel
-from talkinghead.training.phones import PHONE_INDEX, PHONES
 from talkinghead.training.report import validate
 from talkinghead.training.train import TrainConfig, train_motion
 from talkinghead.types import Speech

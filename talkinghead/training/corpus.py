@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 
 from ..audio import SAMPLE_RATE
 from ..errors import InputError, OutputExists
-from .articulation import FRAMES_PER_SECOND, articulate, phone_per_frame
+from ..motion.articulation import FRAMES_PER_SECOND, articulate, phone_per_frame
+from ..motion.phones import PHONES, Segment
+from ..motion.prosody import Prosody, head_pose
 from .augment import change_speed, degrade, set_level
 from .batches import read_manifest
-from .phones import PHONES, Segment
-from .prosody import Prosody, head_pose
 from .sentences import english_words
 from .synthesisers import HELD_OUT, VOICES, Utterance, Voice, speak_for
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from ..audio_encoder import WhisperConfig
 from ..motion.faceformer import FaceFormer, FaceFormerConfig, Heard
+from ..motion.phones import PHONES
 from ..types import EXPRESSIONS
-from .phones import PHONES
 
 
 class MotionModel(nn.Module):

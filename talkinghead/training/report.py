@@ -84,7 +84,7 @@ def model_card(
         "",
         f"- seed {seed}, {steps} steps, {cpu_minutes:.0f} minutes of processor time",
         f"- corpus: {hours:.1f} hours of synthesised, degraded speech by `talkinghead corpus`, seed "
-        f"{manifest['settings']['seed']}; the face that says it comes from the phones, by `training/articulation.py`",
+        f"{manifest['settings']['seed']}; the face that says it comes from the phones, by `motion/articulation.py`",
         "- no recorded person's face or speech was used, but most of the voices are built from recordings",
         "",
         "## Agreement with synthetic targets, free-running",

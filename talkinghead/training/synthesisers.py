@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio import SAMPLE_RATE
+from ..motion.phones import Reader, Segment, arpabet, correct_late_stops, ipa, read_segments, russian, sampa
 from . import espeak
-from .phones import Reader, Segment, arpabet, correct_late_stops, ipa, read_segments, russian, sampa
 from .sentences import sentence
 
 BATCH = 20  # sentences per start of a program
