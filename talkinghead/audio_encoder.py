@@ -13,7 +13,7 @@ import torch
 import whisper
 from torch import Tensor
 from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE
-from whisper.model import AudioEncoder, ModelDimensions
+from whisper.model import AudioEncoder, ModelDimensions, MultiHeadAttention
 
 from .errors import CheckpointMismatch, NumericalError, WeightsMissing
 from .settings import dataclass_from
@@ -52,6 +52,8 @@ class WhisperConfig:
     n_head, n_layer: attention heads and blocks
     floor:   lowest log-mel value heard, in Whisper's units (log10 of power is 4 * value - 4); None hears all
     overlap: tokens that neighbouring windows share and blend
+    ahead:   tokens that a token hears of what follows it, in each block; None hears its whole window, as the public
+             models do, and cannot be streamed
     """
 
     n_mels: int = 80
@@ -61,6 +63,7 @@ class WhisperConfig:
     n_layer: int = 3
     floor: float | None = -0.5
     overlap: int = 50
+    ahead: int | None = None
 
     def __post_init__(self) -> None:
         limits = {"n_ctx": 3000, "n_state": 4096, "n_head": 64, "n_layer": 64}
@@ -73,10 +76,38 @@ class WhisperConfig:
             raise ValueError(f"n_state must be even and divisible by n_head, not {self.n_state} by {self.n_head}")
         if not 0 <= self.overlap <= self.n_ctx // 2 or self.overlap % 2:
             raise ValueError(f"overlap must be even and at most half of n_ctx, not {self.overlap}")
+        if self.ahead is not None and not 0 <= self.ahead < self.n_ctx:
+            raise ValueError(f"ahead must be 0 to n_ctx - 1, or none, not {self.ahead}")
+
+    @property
+    def look_ahead(self) -> int:
+        """Tokens after its own that the features of a token depend on."""
+        return self.n_ctx if self.ahead is None else self.ahead * self.n_layer
 
     def build(self) -> AudioEncoder:
         """A network of these dimensions with random weights, ready for training."""
-        return AudioEncoder(self.n_mels, self.n_ctx, self.n_state, self.n_head, self.n_layer)
+        network = AudioEncoder(self.n_mels, self.n_ctx, self.n_state, self.n_head, self.n_layer)
+        if self.ahead is not None:
+            for block in network.blocks:
+                block.attn = NearAttention(self.n_state, self.n_head, self.n_ctx, self.ahead)
+        return network
+
+
+class NearAttention(MultiHeadAttention):
+    """openai-whisper's attention, blind to tokens more than `ahead` after the one that looks."""
+
+    visible: Tensor
+
+    def __init__(self, n_state: int, n_head: int, n_ctx: int, ahead: int) -> None:
+        super().__init__(n_state, n_head)
+        visible = torch.ones(n_ctx, n_ctx, dtype=torch.bool).tril(ahead)
+        self.register_buffer("visible", visible, persistent=False)
+
+    def qkv_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, None]:
+        """What each token [B, A, D] sees, by its query, of keys and values [B, A, D]; `mask` is not used."""
+        heads = (each.unflatten(2, (self.n_head, -1)).transpose(1, 2) for each in (q, k, v))  # [B, H, A, D / H]
+        seen = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=self.visible)
+        return seen.transpose(1, 2).flatten(start_dim=2), None
 
 
 class WhisperEncoder:

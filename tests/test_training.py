@@ -30,7 +30,7 @@ SMALL = TrainConfig(
     warmup=2,
     save_every=2,
     encoder=WhisperConfig(n_ctx=50, n_state=32, n_head=2, n_layer=1, overlap=10),
-    faceformer=FaceFormerConfig(features=32, width=32, heads=2, layers=1, window=20),
+    faceformer=FaceFormerConfig(features=32, width=32, heads=2, layers=1, window=20, styles=2, phones=len(PHONES)),
 )
 RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -55,8 +55,9 @@ def speaking(tokens: int, seed: int = 0) -> Example:
     expression[which == 2, INDEX["mouthPucker"]] = 0.6
     phones = np.array([PHONE_INDEX[phone] for phone in ("sil", "aa", "uw")], np.uint8)[which]
     return Example(
-        "drawn", np.repeat(mel, 2, axis=0).astype(np.float16), expression, np.zeros((tokens, 6), np.float16), phones
-    )
+        "drawn", np.repeat(mel, 2, axis=0).astype(np.float16), expression, np.zeros((tokens, 6), np.float16), phones,
+        np.ones((tokens, 2), np.float16),
+    )  # fmt: skip
 
 
 def write_corpus(folder: Path, **splits: list[Example]) -> Path:
@@ -67,7 +68,7 @@ def write_corpus(folder: Path, **splits: list[Example]) -> Path:
         file = f"drawn-{split}.npz"
         shards.append({"file": file, "voice": "drawn", "split": split, "seconds": sum(map(len, clips)) / 50})
         tracks = {name: np.concatenate([getattr(clip, name) for clip in clips]) for name in
-                  ("mel", "expression", "pose", "phones")}  # fmt: skip
+                  ("mel", "expression", "pose", "phones", "style")}  # fmt: skip
         np.savez(folder / file, **tracks, lengths=np.array([len(clip) for clip in clips], np.int32))
     voices = {"drawn": {"licence": "none"}}
     manifest = {"settings": {"seed": 0}, "phones": list(PHONES), "voices": voices, "shards": shards}

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +29,43 @@ from ..face.model import face_model
 from ..types import Array
 from .phones import BILABIALS, LABIODENTALS, PHONE_INDEX, PHONES, VOWELS, Segment
 from .prosody import Prosody
+from .style import NEUTRAL, Style
 
 FRAMES_PER_SECOND = 50  # one per audio feature
 # The gap of a `gap` of 1 in the table below. With 1.5 cm the speech of this model has a median gap of 0.78 cm and a
 # standard deviation of 0.37; four tracked speakers of the GRID corpus have 0.57 to 1.46 cm and 0.35 to 0.72.
 GAP_CM = 1.5
+
+Strengths = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Coarticulation:
+    """The few free parameters of the blend, fitted to tracked lips by `talkinghead.training.fit`.
+
+    reach:     scale of the times a phone reaches ahead and behind: lower is crisper
+    delay:     seconds by which the mouth follows the phones as aligners and synthesisers time them
+    rounded:   scale of the lips' gap on rounded vowels and w
+    liquid:    the same on r
+    alveolar:  the same on t, n, l, th
+    yielding:  scale of the say that t, n, l, k have about the gap
+    louder_opens: share of a vowel's size per decibel above the voice's mean
+    shortest:  share of its size that a vowel of no duration keeps
+    held:      share of a phone for which its shape is held
+    """
+
+    reach: float = 0.85
+    delay: float = 0.01
+    rounded: float = 0.6
+    liquid: float = 0.5
+    alveolar: float = 0.85
+    yielding: float = 0.7
+    louder_opens: float = 0.05
+    shortest: float = 0.6
+    held: float = 0.75
+
+
+FITTED = Coarticulation()
 
 
 class Viseme(NamedTuple):
@@ -132,23 +165,42 @@ DOMINANCES: dict[str, Dominance] = {
     "y": Dominance(0.6, 0.7, 0.6, 0.08, 0.08),
 }
 
-HELD = 0.75  # share of a phone for which its shape is held
+ROUNDED = ("uw", "uh", "yy", "oe", "ow", "w")
+ALVEOLARS = ("t", "n", "l", "th")
 ROUNDING = ("funnel", "pucker")
-LOUDER_OPENS = 0.045  # share of a vowel's size per decibel above the voice's mean
-LOUDNESS_RANGE = (0.5, 1.3)  # of that size
-UNDERSHOOT = (0.45, 0.16)  # a vowel of d seconds reaches 0.45 + d / 0.16 of its size, at most all of it
+LOUDNESS_RANGE = (0.5, 1.3)  # of a vowel's size
+FULL_VOWEL = 0.16  # seconds: a vowel of d seconds reaches `shortest` + d / 0.16 of its size, at most all of it
 PARTING = {"lower_down": 0.20, "upper_up": 0.12}  # how far lips may part more than visemes say, before the jaw opens
 LONG_SILENCE = 0.25  # seconds of silence in which the mouth shuts, not only relaxes
-SHUT_AFTER, OPEN_BEFORE = 0.12, 0.10  # seconds from the ends of such a silence to the shut mouth
+SHUT_AFTER, OPEN_BEFORE = 0.12, 0.06  # seconds from the ends of such a silence to the shut mouth
+BREATH = 0.08  # seconds before speech for which lips part to breathe in, unless its first phone shuts them
 BROWS_PER_ACCENT = 0.22  # browInnerUp at an accent of 1
 
 _CHANNELS = Viseme._fields
 _COLUMN = {name: column for column, name in enumerate(_CHANNELS)}
 _GROUP = {"jaw": "jaw", "gap": "gap"}
-_TARGETS = np.array([VISEMES[phone] for phone in PHONES])
-_STRENGTHS = np.array([
-    [getattr(DOMINANCES[phone], _GROUP.get(channel, "lips")) for channel in _CHANNELS] for phone in PHONES
-])  # fmt: skip
+_LIPS = [_COLUMN[name] for name in ("funnel", "pucker", "stretch", "smile", "lower_down", "upper_up")]
+
+
+class _Table(NamedTuple):
+    """Visemes and dominances of all phones under a Coarticulation: both [phones, channels]."""
+
+    targets: NDArray[np.float64]
+    strengths: NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def _table(coarticulation: Coarticulation) -> _Table:
+    targets = np.array([VISEMES[phone] for phone in PHONES])
+    strengths = np.array([
+        [getattr(DOMINANCES[phone], _GROUP.get(channel, "lips")) for channel in _CHANNELS] for phone in PHONES
+    ])  # fmt: skip
+    gap = _COLUMN["gap"]
+    for phones, scale in ((ROUNDED, coarticulation.rounded), (("r",), coarticulation.liquid),
+                          (ALVEOLARS, coarticulation.alveolar)):  # fmt: skip
+        targets[[PHONE_INDEX[phone] for phone in phones], gap] *= scale
+    strengths[[PHONE_INDEX[phone] for phone in ("t", "n", "l", "k")], gap] *= coarticulation.yielding
+    return _Table(targets, strengths)
 
 
 @dataclass(frozen=True)
@@ -177,30 +229,68 @@ def lip_gap(expression: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.asarray(expression.astype(np.float64) @ gap_per_weight())
 
 
-def articulate(segments: Sequence[Segment], frames: int, prosody: Prosody) -> Array:
-    """Weights [frames, 52] that say `segments`; frame i is at (i + 0.5) / 50 seconds."""
-    return solve_gap(blend(segments, frames, prosody), prosody)
+def articulate(
+    segments: Sequence[Segment],
+    frames: int,
+    prosody: Prosody,
+    style: Style | Strengths = NEUTRAL,
+    coarticulation: Coarticulation = FITTED,
+) -> Array:
+    """Weights [frames, 52] that say `segments`; frame i is at (i + 0.5) / 50 seconds.
+
+    style: strength of jaw and lips, 1 as fitted; or both of each frame, [frames, 2]
+    """
+    return solve_gap(blend(segments, frames, prosody, style, coarticulation), prosody)
 
 
-def blend(segments: Sequence[Segment], frames: int, prosody: Prosody) -> Articulation:
+def blend(
+    segments: Sequence[Segment],
+    frames: int,
+    prosody: Prosody,
+    style: Style | Strengths = NEUTRAL,
+    coarticulation: Coarticulation = FITTED,
+) -> Articulation:
     """Blend the visemes of `segments` by their dominance, vowels scaled by loudness and duration."""
-    times = (np.arange(frames) + 0.5) / FRAMES_PER_SECOND
+    times = (np.arange(frames) + 0.5) / FRAMES_PER_SECOND - coarticulation.delay
     shape_sum = np.zeros((frames, len(_CHANNELS)))
     strength_sum = np.full((frames, len(_CHANNELS)), 1e-3)
     sealed, bitten = np.zeros(frames), np.zeros(frames)
-    for start, end, phone in segments:
+    table = _table(coarticulation)
+    for start, end, phone in breathing(segments):
         reach = DOMINANCES[phone]
         near = slice(*np.searchsorted(times, (start - reach.lead - 0.1, end + reach.lag + 0.1)))
         if near.start == near.stop or end <= start:
             continue
-        strengths = _presence(times[near], start, end, phone)[:, None] * _STRENGTHS[PHONE_INDEX[phone]]
-        shape_sum[near] += strengths * _shape(phone, end - start, prosody.loudness_at((start + end) / 2))
+        strengths = _presence(times[near], start, end, phone, coarticulation)[:, None]
+        strengths = strengths * table.strengths[PHONE_INDEX[phone]]
+        loudness = prosody.loudness_at((start + end) / 2)
+        shape_sum[near] += strengths * _shape(phone, end - start, loudness, coarticulation)
         strength_sum[near] += strengths
         if phone in BILABIALS or (phone == "sil" and end - start >= LONG_SILENCE):
             sealed[near] = np.maximum(sealed[near], _seal(times[near], start, end, phone))
         elif phone in LABIODENTALS:
             bitten[near] = np.maximum(bitten[near], _trapezoid(times[near], start + 0.01, end - 0.02, 0.06, 0.06))
-    return Articulation(_constrain(shape_sum / strength_sum, sealed, bitten), sealed, bitten)
+    return Articulation(_constrain(_styled(shape_sum / strength_sum, style), sealed, bitten), sealed, bitten)
+
+
+def breathing(segments: Sequence[Segment]) -> list[Segment]:
+    """`segments`, in which lips that are not shut by the first phone part a moment before speech, to breathe in."""
+    breathed: list[Segment] = []
+    for (start, end, phone), (_, _, following) in pairwise([*segments, (0.0, 0.0, "sil")]):
+        if phone == "sil" and following not in BILABIALS | {"sil"} and end - start >= LONG_SILENCE:
+            breathed += [(start, end - BREATH, "sil"), (end - BREATH, end, "hh")]
+        else:
+            breathed.append((start, end, phone))
+    return breathed
+
+
+def _styled(weights: NDArray[np.float64], style: Style | Strengths) -> NDArray[np.float64]:
+    """Blended shapes [A, channels] with jaw and lips made stronger or weaker, as in JALI; the gap follows both."""
+    jaw, lips = np.asarray(style, np.float64).reshape(-1, 2).T
+    weights[:, _COLUMN["jaw"]] *= jaw
+    weights[:, _LIPS] *= lips[:, None]
+    weights[:, _COLUMN["gap"]] *= (jaw + lips) / 2
+    return weights
 
 
 def solve_gap(articulation: Articulation, prosody: Prosody) -> Array:
@@ -241,12 +331,12 @@ def phone_per_frame(segments: Sequence[Segment], frames: int) -> NDArray[np.uint
     return phones
 
 
-def _shape(phone: str, duration: float, loudness: float) -> NDArray[np.float64]:
+def _shape(phone: str, duration: float, loudness: float, coarticulation: Coarticulation) -> NDArray[np.float64]:
     """The viseme of `phone`, a vowel scaled by loudness and duration; its rounding less so."""
-    shape = _TARGETS[PHONE_INDEX[phone]].copy()
+    shape = _table(coarticulation).targets[PHONE_INDEX[phone]].copy()
     if phone in VOWELS:
-        size = float(np.clip(1 + LOUDER_OPENS * loudness, *LOUDNESS_RANGE))
-        size *= min(1.0, UNDERSHOOT[0] + duration / UNDERSHOOT[1])
+        size = float(np.clip(1 + coarticulation.louder_opens * loudness, *LOUDNESS_RANGE))
+        size *= min(1.0, coarticulation.shortest + duration / FULL_VOWEL)
         rounding = [_COLUMN[name] for name in ROUNDING]
         rounded = shape[rounding] * min(1.0, 0.6 + 0.4 * size)
         shape *= size
@@ -254,13 +344,15 @@ def _shape(phone: str, duration: float, loudness: float) -> NDArray[np.float64]:
     return np.asarray(shape)
 
 
-def _presence(times: NDArray[np.float64], start: float, end: float, phone: str) -> NDArray[np.float64]:
-    """How present `phone` is at `times`, 0 to 1: fully from its start until 75 % of it, none beyond lead and lag."""
-    reach = DOMINANCES[phone]
-    held = start + HELD * (end - start)
+def _presence(
+    times: NDArray[np.float64], start: float, end: float, phone: str, coarticulation: Coarticulation
+) -> NDArray[np.float64]:
+    """How present `phone` is at `times`, 0 to 1: fully from its start while it is held, none beyond lead and lag."""
+    lead, lag = (coarticulation.reach * seconds for seconds in DOMINANCES[phone][-2:])
+    held = start + coarticulation.held * (end - start)
     if phone == "sil":  # relaxes into silence, gets ready before its end
         start, held = min(start + 0.06, end), max(end - 0.06, start)
-    return _trapezoid(times, start, held, reach.lead, max(reach.lag, end + reach.lag - held))
+    return _trapezoid(times, start, held, lead, max(lag, end + lag - held))
 
 
 def _seal(times: NDArray[np.float64], start: float, end: float, phone: str) -> NDArray[np.float64]:

@@ -19,10 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..types import EXPRESSIONS
+from .phones import PHONES
+from .style import Style
 
 POSE = 6  # pitch, yaw, roll in radians; x, y, z in face heights
 CHANNELS = EXPRESSIONS + POSE
 FEATURES_PER_FRAME = 2  # 50 audio features and 25 frames a second
+STYLES = len(Style._fields)
+STYLE_SCALE = 0.3  # about the standard deviation of styles in training
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class FaceFormerConfig:
     period:   frames after which the position encoding repeats, and in which the attention bias is constant
     window:   frames of the past that a frame looks at
     behind, ahead: features heard before the frame's own two, and after the first of them
+    styles:   numbers that say how to speak (see motion.style); 0 for none
+    phones:   phones that are told from the features (see motion.phones); 0 for none
     """
 
     features: int = 128
@@ -43,7 +49,9 @@ class FaceFormerConfig:
     period: int = 25
     window: int = 100
     behind: int = 4
-    ahead: int = 5
+    ahead: int = 4
+    styles: int = 0
+    phones: int = 0
 
     def __post_init__(self) -> None:
         limits = {"features": 4096, "width": 2048, "heads": 64, "layers": 64, "period": 1000}
@@ -56,6 +64,8 @@ class FaceFormerConfig:
             raise ValueError(f"window must be 2 to 10000, not {self.window}")
         if not 0 <= self.behind <= 100 or not 1 <= self.ahead <= 100:
             raise ValueError(f"behind must be 0 to 100 and ahead 1 to 100, not {self.behind} and {self.ahead}")
+        if self.styles not in (0, STYLES) or self.phones not in (0, len(PHONES)):
+            raise ValueError(f"styles must be 0 or {STYLES} and phones 0 or {len(PHONES)}, not {self.styles} and {self.phones}")
 
     @property
     def band(self) -> int:
@@ -107,6 +117,8 @@ class FaceFormer(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.predict = nn.Linear(width, CHANNELS)
+        self.style = nn.Linear(config.styles, width, bias=False) if config.styles else None
+        self.phones = nn.Linear(config.features, config.phones) if config.phones else None
         nn.init.zeros_(self.predict.weight)  # the untrained face is at rest
         nn.init.zeros_(self.predict.bias)
         # How far each channel usually moves, from the training data: the network works in these units.
@@ -129,13 +141,17 @@ class FaceFormer(nn.Module):
         empty = self.scale.new_zeros(2, batch, config.heads, 0, config.width // config.heads)
         return Past(0, (empty,) * config.layers)
 
-    def forward(self, heard: Heard, previous: Tensor, past: Past) -> tuple[Tensor, Past]:
+    def forward(self, heard: Heard, previous: Tensor, past: Past, style: Tensor | None = None) -> tuple[Tensor, Past]:
         """Motion [B, T, 58] of T frames, each from its `previous` frame [B, T, 58], and the past after them.
 
         The frame before the first one is all zeros.
+
+        style: [B, T, 2] strength of jaw and lips; None is neutral, as all ones are
         """
         frames = torch.arange(past.frame, past.frame + previous.shape[1], device=previous.device)
         x = self.embed(previous / self.scale) + self.position[frames % self.config.period]  # [B, T, D]
+        if style is not None and self.style is not None:
+            x = x + self.style((style - 1) / STYLE_SCALE)
         bias = self._bias_between(past.layers[0].shape[3], previous.shape[1])
         remembered = []
         for layer, layer_past, layer_heard in zip(self.layers, past.layers, heard.layers, strict=True):
@@ -144,14 +160,18 @@ class FaceFormer(nn.Module):
         motion = self.predict(self.norm(x)) * self.scale
         return motion, Past(past.frame + previous.shape[1], tuple(remembered))
 
-    def generate(self, heard: Heard, previous: Tensor, past: Past) -> tuple[Tensor, Past]:
+    def generate(
+        self, heard: Heard, previous: Tensor, past: Past, style: Tensor | None = None
+    ) -> tuple[Tensor, Past]:
         """Motion [B, T, 58] of the T frames in `heard`, one after another, each from the frame made before it.
 
         previous: [B, 1, 58] the frame before the first
+        style:    [B, T, 2] strength of jaw and lips; None is neutral
         """
         frames = []
         for frame in range(heard.layers[0].shape[2]):
-            previous, past = self(heard.frames(frame, frame + 1), previous, past)
+            now = None if style is None else style[:, frame : frame + 1]
+            previous, past = self(heard.frames(frame, frame + 1), previous, past, now)
             frames.append(previous)
         return torch.cat(frames, dim=1), past
 
@@ -193,7 +213,7 @@ class DecoderLayer(nn.Module):
         """The next x [B, T, D], and the keys and values of past and new frames [2, B, H, past + T, D / H]."""
         qkv = self.past_qkv(self.past_norm(x)).unflatten(2, (3, self.heads, -1))  # [B, T, 3, H, D / H]
         qkv = qkv.permute(2, 0, 3, 1, 4)  # [3, B, H, T, D / H]
-        past = torch.cat([past, qkv[1:]], dim=3)
+        past = torch.cat([past, qkv[1:]], dim=3) if past.shape[3] else qkv[1:]
         seen = F.scaled_dot_product_attention(qkv[0], past[0], past[1], attn_mask=bias)
         x = x + self.past_out(seen.transpose(1, 2).flatten(2))
 

@@ -21,7 +21,9 @@ LEVEL = (0.1, 0.95)  # loudest sample of the result
 
 
 def degrade(samples: Samples, random: Generator, babble: Samples) -> NDArray[np.float32]:
-    """A worse recording of `samples`: tone, room, music, noise, band, clipping, each with a chance, then the level.
+    """A worse recording of `samples`: each of the changes below has a chance, the level comes last.
+
+    Tone, room, music, one other voice, noise, band, codec, clipping.
 
     babble: speech of others to draw from, longer than `samples`
     """
@@ -33,10 +35,15 @@ def degrade(samples: Samples, random: Generator, babble: Samples) -> NDArray[np.
             wave = reverberate(wave, random)
         if random.random() < 0.08:
             wave = _mix(wave, music(len(wave), random), random.uniform(5, 25))
+        if random.random() < 0.05:
+            start = random.integers(0, len(babble) - len(wave) + 1)
+            wave = _mix(wave, np.asarray(babble[start : start + len(wave)], np.float64), random.uniform(8, 25))
         if random.random() < 0.75:
             wave = _mix(wave, noise(len(wave), random, babble), random.uniform(3, 35))
         if random.random() < 0.2:
             wave = limit_band(wave, random)
+        if random.random() < 0.12:
+            wave = encode(wave, random)
         if random.random() < 0.1:
             wave = np.tanh(wave / _loudest(wave) * random.uniform(1.5, 4))
     return set_level(wave, random)
@@ -54,6 +61,48 @@ def change_speed(samples: Samples, speed: float) -> NDArray[np.float32]:
     import soxr
 
     return np.asarray(soxr.resample(samples.astype(np.float32), SAMPLE_RATE * speed, SAMPLE_RATE), np.float32)
+
+
+def change_pitch(samples: Samples, semitones: float) -> NDArray[np.float32]:
+    """Higher or lower voice and vocal tract at the same speed."""
+    import librosa
+
+    shifted = librosa.effects.pitch_shift(samples.astype(np.float32), sr=SAMPLE_RATE, n_steps=semitones, n_fft=512)
+    return np.asarray(shifted, np.float32)
+
+
+def breathe_in(random: Generator) -> NDArray[np.float32]:
+    """A breath of 0.2 to 0.5 s: noise around 1 to 2 kHz that swells and fades, softer than speech."""
+    from scipy.signal import butter, sosfilt
+
+    length = int(SAMPLE_RATE * random.uniform(0.2, 0.5))
+    middle = random.uniform(900, 2200)
+    band = butter(2, (0.6 * middle, 1.7 * middle), "band", fs=SAMPLE_RATE, output="sos")
+    swell = np.sin(np.pi * np.arange(length) / length) ** random.uniform(0.7, 2)
+    breath = sosfilt(band, random.standard_normal(length)) * swell
+    return np.asarray(breath / _loudest(breath) * 10 ** random.uniform(-2.0, -0.9), np.float32)
+
+
+def encode(wave: Wave, random: Generator) -> Wave:
+    """What a telephone's codec (mu-law or GSM, 8 kHz) or a low-quality Vorbis file leaves; none of them delays."""
+    import io
+
+    import soundfile
+    import soxr
+
+    scale = 1.1 * _loudest(wave)
+    container, subtype = (("WAV", "ULAW"), ("WAV", "GSM610"), ("OGG", "VORBIS"))[random.integers(3)]
+    rate = SAMPLE_RATE if subtype == "VORBIS" else SAMPLE_RATE // 2
+    sent = wave / scale if rate == SAMPLE_RATE else soxr.resample(wave / scale, SAMPLE_RATE, rate)
+    options = {"compression_level": float(random.uniform(0.7, 1.0))} if subtype == "VORBIS" else {}
+    with io.BytesIO() as file:
+        soundfile.write(file, sent, rate, format=container, subtype=subtype, **options)
+        file.seek(0)
+        received = soundfile.read(file)[0]
+    if rate != SAMPLE_RATE:
+        received = soxr.resample(received, rate, SAMPLE_RATE)
+    received = np.pad(received, (0, max(0, len(wave) - len(received))))[: len(wave)]
+    return np.asarray(received * scale)
 
 
 def equalise(wave: Wave, random: Generator) -> Wave:

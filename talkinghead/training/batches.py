@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from ..types import EXPRESSIONS
 
 MELS_PER_TOKEN = 2  # 100 log-mels and 50 tokens a second
 SILENCE = 0  # index of the phone "sil"
+UNKNOWN = 255  # index where no phones are known, as in speech that people recorded
 _HINT = "make one: talkinghead corpus FOLDER"
+MUSIC = 0.4  # share of windows without speech in which music plays
 MAX_LEAD = 50  # tokens of silence before a sound: what the encoder's first window brings with it
 
 HalfArray = NDArray[np.float16]
@@ -33,7 +36,8 @@ class Example:
 
     mel:        [2 A, 80] log-mel in Whisper's units
     expression: [A, 52] and pose: [A, 6] what the face does
-    phones:     [A] index of the phone that sounds
+    phones:     [A] index of the phone that sounds, or UNKNOWN
+    style:      [A, 2] strength of jaw and lips
     """
 
     voice: str
@@ -41,18 +45,20 @@ class Example:
     expression: HalfArray
     pose: HalfArray
     phones: NDArray[np.uint8]
+    style: HalfArray
 
     def __len__(self) -> int:
         return len(self.phones)
 
 
 class Window(NamedTuple):
-    """A piece of a clip: mel [2 A, 80], motion [A, 58], phones [A], and the motion just before it [58]."""
+    """A piece of a clip: mel [2 A, 80], motion [A, 58], phones [A], style [A, 2], and the motion just before it [58]."""
 
     mel: NDArray[np.float32]
     motion: NDArray[np.float32]
     phones: NDArray[np.uint8]
     before: NDArray[np.float32]
+    style: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,18 +69,30 @@ class Batch:
     motion: [B, A, 58] expression and pose
     phones: [B, A]
     before: [B, 58] motion just before the window
+    style:  [B, A, 2] strength of jaw and lips
     """
 
     mel: Tensor
     motion: Tensor
     phones: Tensor
     before: Tensor
+    style: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on `device`."""
+        tensors = (self.mel, self.motion, self.phones, self.before, self.style)
+        return Batch(*(tensor.to(device) for tensor in tensors))
 
     @property
     def frames(self) -> Tensor:
         """Motion [B, A / 2, 58] at 25 a second: the mean of each pair of tokens."""
         batch, tokens, channels = self.motion.shape
         return self.motion.view(batch, tokens // 2, 2, channels).mean(dim=2)
+
+    @property
+    def frame_style(self) -> Tensor:
+        """Style [B, A / 2, 2] at 25 a second."""
+        return self.style[:, ::2]
 
 
 @dataclass(frozen=True)
@@ -94,7 +112,7 @@ class Hearing:
     mask: float = 0.4
     mask_bands: int = 10
     mask_mels: int = 12
-    silent: float = 0.04
+    silent: float = 0.05
 
     def __post_init__(self) -> None:
         if not (self.level[0] <= self.level[1] and 0 < self.warp[0] <= self.warp[1]):
@@ -123,14 +141,43 @@ class Hearing:
         return np.asarray(mel)
 
     def silence(self, like: Window, floor: float, rng: Generator) -> Window:
-        """A window as long as `like` in which nobody speaks: steady noise of any tone, from inaudible to loud."""
+        """A window as long as `like` in which nobody speaks: noise of any tone, inaudible to loud, or music over it."""
         bands = like.mel.shape[1]
         knots = rng.uniform(floor - 1.0, floor + 0.9) + rng.normal(0, 0.15, 5)
         level = np.interp(np.arange(bands), np.linspace(0, bands - 1, len(knots)), knots)
         # A band's power in one moment of noise spreads about its mean like an exponential distribution.
         spread = np.log10(rng.exponential(size=like.mel.shape) + 0.05) / 4
-        mel = np.maximum(level + spread, floor).astype(np.float32)
-        return Window(mel, np.zeros_like(like.motion), np.full_like(like.phones, SILENCE), np.zeros_like(like.before))
+        heard = level + spread
+        if rng.random() < MUSIC:
+            heard = np.maximum(heard, rng.uniform(floor, 1.2) + chords(*heard.shape, rng))
+        mel = np.maximum(heard, floor).astype(np.float32)
+        rest = np.zeros_like(like.motion)
+        return like._replace(mel=mel, motion=rest, phones=np.full_like(like.phones, SILENCE), before=rest[0])
+
+
+def chords(mels: int, bands: int, rng: Generator) -> NDArray[np.float64]:
+    """Log-mels [mels, bands] of plucked or held tones with overtones, 0 at the loudest, a new chord now and then."""
+    level = np.full((mels, bands), -4.0)
+    begin = 0
+    while begin < mels:
+        length = min(int(rng.integers(20, 110)), mels - begin)
+        seconds = np.arange(length)[:, None] / 100
+        fading = rng.uniform(0, 26) * seconds / 40  # decibels a second, in units of 40 dB
+        for root in 110 * 2 ** (rng.integers(0, 30, rng.integers(1, 5)) / 12):
+            for overtone in range(1, 9):
+                away = np.abs(np.arange(bands) - (hertz_to_mel(root * overtone) / MEL_TOP * (bands + 1) - 1))
+                tone = -0.75 * np.log10(overtone) - 0.35 * np.maximum(away - 0.7, 0) ** 2
+                level[begin : begin + length] = np.maximum(level[begin : begin + length], tone - fading)
+        begin += length
+    return level
+
+
+def hertz_to_mel(hertz: float) -> float:
+    """Slaney's mel scale, that of Whisper's filters: linear to 1000 Hz, logarithmic above."""
+    return 3 * hertz / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
+
+
+MEL_TOP = hertz_to_mel(8000)
 
 
 def read_manifest(folder: str | PathLike[str]) -> dict[str, Any]:
@@ -168,6 +215,7 @@ def _read_shard(path: Path, voice: str) -> list[Example]:
             np.split(shard["expression"], cuts),
             np.split(shard["pose"], cuts),
             np.split(shard["phones"], cuts),
+            np.split(shard["style"], cuts),
         ]
     return [Example(voice, *clip) for clip in zip(*columns, strict=True)]
 
@@ -201,12 +249,13 @@ def batch_of(
 
 def as_batch(windows: Sequence[Window]) -> Batch:
     """Windows of the same length, side by side."""
-    mels, motions, phones, before = zip(*windows, strict=True)
+    mels, motions, phones, before, styles = zip(*windows, strict=True)
     return Batch(
         torch.from_numpy(np.stack(mels)).transpose(1, 2),
         torch.from_numpy(np.stack(motions)),
         torch.from_numpy(np.stack(phones).astype(np.int64)),
         torch.from_numpy(np.stack(before)),
+        torch.from_numpy(np.stack(styles)),
     )
 
 
@@ -226,4 +275,7 @@ def window_of(example: Example, start: int, length: int, floor: float) -> Window
     before = np.zeros(motion.shape[1], np.float32)
     if start > 0:
         before = np.concatenate([example.expression[start - 1], example.pose[start - 1]]).astype(np.float32)
-    return Window(mel, motion, phones, before)
+    style = np.ones((length, example.style.shape[1]), np.float32)
+    style[:] = example.style[min(max(0, start), len(example) - 1)]  # of the nearest moment, around the clip too
+    style[place] = example.style[first:last]
+    return Window(mel, motion, phones, before, style)

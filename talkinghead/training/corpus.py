@@ -6,6 +6,7 @@
         expression  [sum A, 52]  float16, ARKit weights, 50 per second
         pose        [sum A, 6]   float16, rotation (pitch, yaw, roll in radians) and translation
         phones      [sum A]      uint8, index in the manifest's `phones`
+        style       [sum A, 2]   float16, strength of jaw and lips, constant in a clip
         lengths     [clips]      int32, A of each clip
 
 Splits: `train` is degraded, several copies; `validation` is other speech of the same voices and `held_out` are voices
@@ -37,16 +38,21 @@ from ..errors import InputError, OutputExists
 from ..motion.articulation import FRAMES_PER_SECOND, articulate, phone_per_frame
 from ..motion.phones import PHONES, Segment
 from ..motion.prosody import Prosody, head_pose
-from .augment import change_speed, degrade, set_level
+from ..motion.style import NEUTRAL, Style
+from .augment import breathe_in, change_pitch, change_speed, degrade, set_level
 from .batches import read_manifest
 from .sentences import english_words
 from .synthesisers import HELD_OUT, VOICES, Utterance, Voice, speak_for
 
-VERSION = 1
+VERSION = 2
 SHARD_MINUTES = 5.0  # of speech, before copies
 VALIDATION = 0.04  # share of each voice's speech
 CLIP_SECONDS = 8.0  # a clip ends with the utterance that fills them
 SPEEDS = (0.86, 1.17)
+SHIFTED, SEMITONES = 0.2, 4.0  # share of utterances in another pitch, and by how much at most
+BREATHS = 0.25  # share of pauses with a breath, if they are long enough
+PLAIN = 0.4  # share of clips in the neutral style
+EFFORT, BALANCE = (0.55, 1.5), 1.25  # strength of the others, and jaw against lips at most
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAMES_PER_SECOND
 
 Shard = dict[str, Any]
@@ -133,14 +139,16 @@ def make_shard(job: Job, folder: Path) -> Shard:
     voice = next(voice for voice in VOICES if voice.name == job.voice)
     said = list(speak_for(voice, Random(int(random.integers(2**62))), job.seconds))
     babble = _babble(said, random)
-    tracks: dict[str, list[NDArray[Any]]] = {"mel": [], "expression": [], "pose": [], "phones": []}
+    tracks: dict[str, list[NDArray[Any]]] = {"mel": [], "expression": [], "pose": [], "phones": [], "style": []}
     for clean, segments in clips(said, random, job.copies):
         frames = len(clean) // SAMPLES_PER_FRAME
         prosody = Prosody.of(clean)
         heard = degrade(clean, random, babble) if job.split == "train" else set_level(clean, random)
         mel = whisper.log_mel_spectrogram(torch.from_numpy(heard)).numpy()  # [80, 2A]
         tracks["mel"].append(mel.T[: 2 * frames].astype(np.float16))
-        tracks["expression"].append(articulate(segments, frames, prosody).astype(np.float16))
+        style = random_style(random) if job.split == "train" else NEUTRAL
+        tracks["expression"].append(articulate(segments, frames, prosody, style).astype(np.float16))
+        tracks["style"].append(np.tile(np.array(style, np.float16), (frames, 1)))
         tracks["pose"].append(head_pose(prosody).astype(np.float16))
         tracks["phones"].append(phone_per_frame(segments, frames))
     lengths = np.array([len(phones) for phones in tracks["phones"]], np.int32)
@@ -173,8 +181,10 @@ def clips(
         while length < CLIP_SECONDS * SAMPLE_RATE:
             utterance = queue.pop() if queue else said[int(random.integers(len(said)))]
             speed = random.uniform(*SPEEDS)
-            pause = np.zeros(int(_pause(random) * SAMPLE_RATE), np.float32)
+            pause = _pause(random)
             wave = change_speed(utterance.samples / np.float32(32768), speed) * np.float32(random.uniform(0.6, 1))
+            if random.random() < SHIFTED:
+                wave = change_pitch(wave, random.uniform(-SEMITONES, SEMITONES))
             begin = (length + len(pause)) / SAMPLE_RATE
             _append(segments, length / SAMPLE_RATE, begin, "sil")
             for start, end, phone in utterance.segments:
@@ -187,9 +197,25 @@ def clips(
         yield np.concatenate([*samples, np.zeros(tail, np.float32)]), segments
 
 
-def _pause(random: Generator) -> float:
-    """Seconds between utterances: mostly short, sometimes a long silence, as long files have."""
-    return float(random.uniform(1.0, 3.5) if random.random() < 0.1 else random.uniform(0, 0.9))
+def random_style(random: Generator) -> Style:
+    """The neutral style, or one that is stronger or weaker, with more of the jaw or of the lips."""
+    if random.random() < PLAIN:
+        return NEUTRAL
+    effort = np.exp(random.uniform(*np.log(EFFORT)))
+    balance = np.exp(random.uniform(-1, 1) * np.log(BALANCE))
+    return Style(float(effort * balance), float(effort / balance))
+
+
+def _pause(random: Generator) -> NDArray[np.float32]:
+    """Samples between utterances: mostly short, sometimes a long silence, as long files have; some with a breath."""
+    seconds = float(random.uniform(1.0, 3.5) if random.random() < 0.1 else random.uniform(0, 0.9))
+    pause = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
+    if random.random() < BREATHS:
+        breath = breathe_in(random)
+        begin = len(pause) - len(breath) - int(random.uniform(0.02, 0.2) * SAMPLE_RATE)
+        if begin > 0:
+            pause[begin : begin + len(breath)] += breath
+    return pause
 
 
 def _append(segments: list[Segment], start: float, end: float, phone: str) -> None:

@@ -14,6 +14,7 @@ from ..face.landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 from ..face.model import face_model
 from ..motion.faceformer import CHANNELS
 from ..types import EXPRESSIONS, Array
+from .batches import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class LossWeights:
 
     velocity: float = 2.0
     lips: float = 2.0
-    phones: float = 0.3
+    phones: float = 0.6
     tokens: float = 0.5
     mouth: float = 1.0
     rest: float = 0.3
@@ -77,6 +78,12 @@ class MotionLoss:
         importance = self.importance[:EXPRESSIONS]
         return {
             "phones": self.weights.phones
-            * F.cross_entropy(phone_logits.flatten(0, 1), phones.flatten(), label_smoothing=0.05),
+            * _phone_error(phone_logits.flatten(0, 1), phones.flatten()),
             "tokens": self.weights.tokens * (error.square() * importance).mean(),
         }
+
+
+def _phone_error(logits: Tensor, phones: Tensor) -> Tensor:
+    """Cross-entropy of logits [N, phones], over the tokens whose phone is known; 0 if none is."""
+    errors = F.cross_entropy(logits, phones, label_smoothing=0.05, ignore_index=UNKNOWN, reduction="sum")
+    return errors / (phones != UNKNOWN).sum().clamp_min(1)

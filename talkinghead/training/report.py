@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,8 +55,9 @@ def _run(model: MotionModel, batch: Batch) -> tuple[NDArray[np.float32], NDArray
     """Motion made one frame after another, its targets, and which phones were known."""
     features = model.audio_encoder(batch.mel)
     start = model.faceformer.start(len(batch.mel))
-    made, _ = model.faceformer.generate(model.listen(features), batch.before[:, None], start)
-    known = model.phones(features).argmax(dim=-1) == batch.phones
+    made, _ = model.faceformer.generate(model.listen(features), batch.before[:, None], start, batch.frame_style)
+    assert model.faceformer.phones is not None
+    known = model.faceformer.phones(features).argmax(dim=-1) == batch.phones
     return made.numpy(), batch.frames.numpy(), known.numpy()
 
 
@@ -66,28 +69,43 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def model_card(
-    scores: Mapping[str, Scores], manifest: Mapping[str, Any], *, seed: int, steps: int, cpu_minutes: float
+    scores: Mapping[str, Scores], manifests: Sequence[Mapping[str, Any]], *, seed: int, steps: int, cpu_minutes: float
 ) -> str:
-    """A Markdown card of a model trained on the corpus of `manifest`.
+    """A Markdown card of a model trained on the corpora of `manifests`.
 
     scores: by the name of what was judged on
     """
-    trained_on = [shard for shard in manifest["shards"] if shard["split"] == "train"]
+    trained_on = [shard for manifest in manifests for shard in manifest["shards"] if shard["split"] == "train"]
     hours = sum(shard["seconds"] for shard in trained_on) / 3600
+    described = {name: voice for manifest in manifests for name, voice in manifest["voices"].items()}
     voices = sorted({shard["voice"] for shard in trained_on})
-    licences = {name: manifest["voices"][name]["licence"] for name in voices}
-    names = list(next(iter(scores.values())))
+    corpora = ", ".join(f"seed {manifest['settings'].get('seed', '-')}" for manifest in manifests)
     lines = [
         "# Model card",
         "",
-        "A Whisper-architecture audio encoder and a FaceFormer, trained together. Made by `talkinghead train motion`.",
+        "A Whisper-architecture audio encoder and a FaceFormer. Made by `talkinghead train motion`.",
         "",
         f"- seed {seed}, {steps} steps, {cpu_minutes:.0f} minutes of processor time",
-        f"- corpus: {hours:.1f} hours of synthesised, degraded speech by `talkinghead corpus`, seed "
-        f"{manifest['settings']['seed']}; the face that says it comes from the phones, by `motion/articulation.py`",
-        "- no recorded person's face or speech was used, but most of the voices are built from recordings",
+        f"- corpora: {hours:.1f} hours ({corpora}) by `talkinghead corpus` or `talkinghead prepare`; the face that says "
+        "synthesised speech comes from the phones, by `motion/articulation.py`",
         "",
-        "## Agreement with synthetic targets, free-running",
+        *_score_table(scores),
+        "## Voices",
+        "",
+        "| voice | licence |",
+        "|---|---|",
+        *(f"| {name} | {described[name]['licence']} |" for name in voices),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _score_table(scores: Mapping[str, Scores]) -> list[str]:
+    if not scores:
+        return []
+    names = list(next(iter(scores.values())))
+    return [
+        "## Agreement with targets, free-running",
         "",
         "`gap`, `width`, `jaw`, `pucker`: correlations; `speed`: of the lips, over the targets'; `phones`: share.",
         "",
@@ -95,11 +113,21 @@ def model_card(
         "|---" * (len(names) + 1) + "|",
         *(f"| {name} | " + " | ".join(f"{score[key]:.2f}" for key in names) + " |" for name, score in scores.items()),
         "",
-        "## Voices",
-        "",
-        "| voice | licence |",
-        "|---|---|",
-        *(f"| {name} | {licence} |" for name, licence in licences.items()),
-        "",
     ]
-    return "\n".join(lines)
+
+
+def draw_losses(log: Path, picture: Path) -> None:
+    """Draw the columns of the csv file `log` over its first one, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with open(log, newline="", encoding="utf-8") as file:
+        names, *rows = list(csv.reader(file))
+    table = np.array(rows, np.float64)
+    figure = Figure(figsize=(8, 5), layout="tight")
+    axes = figure.add_subplot(xlabel=names[0], ylabel="loss", yscale="log")
+    for name, column in zip(names[1:], table.T[1:], strict=True):
+        axes.plot(table[:, 0], column, label=name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    FigureCanvasAgg(figure).print_png(picture)

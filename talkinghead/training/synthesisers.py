@@ -2,7 +2,7 @@
 
 Tools for training only, run as programs of their own: nothing of them is shipped. Each voice is optional. Debian's
 packages: espeak-ng, flite, festival with festvox-{kallpc16k,kdlpc16k,us-slt-hts,italp16k,itapc16k,czech-ph,
-suopuhe-lj,suopuhe-mv,ca-ona-hts,ru}. Licences are those of /usr/share/doc/*/copyright.
+czech-dita,czech-machac,czech-krb,suopuhe-lj,suopuhe-mv,ca-ona-hts,ru}. Licences are those of /usr/share/doc/*/copyright.
 """
 
 from __future__ import annotations
@@ -213,22 +213,26 @@ class EspeakVoices:
         return _utterance(self.name, samples, rate, correct_late_stops(segments), ipa)
 
 
-_CMU, _GPL2, _LGPL2 = "CMU/CSTR (BSD-like)", "GPL-2.0-or-later", "LGPL-2.0-or-later"
+_CMU, _LGPL2 = "CMU/CSTR (BSD-like)", "LGPL-2.0-or-later"
+_GPL2, _GPL3 = "GPL-2.0-or-later", "GPL-3.0-or-later"
 
 VOICES: tuple[Voice, ...] = (
     EspeakVoices(45),
-    FliteVoice("slt", 22),
-    FliteVoice("rms", 22),
-    FliteVoice("awb", 22),
+    FliteVoice("slt", 26),
+    FliteVoice("rms", 26),
+    FliteVoice("awb", 26),
     FliteVoice("kal16", 6),
     FestivalVoice("kal_diphone", 8, "en", _CMU, arpabet),
-    FestivalVoice("cmu_us_slt_arctic_hts", 12, "en", _CMU, arpabet),
+    FestivalVoice("cmu_us_slt_arctic_hts", 16, "en", _CMU, arpabet),
     FestivalVoice("lp_diphone", 9, "it", _GPL2, sampa),
     FestivalVoice("pc_diphone", 9, "it", _GPL2, sampa),
     FestivalVoice("suo_fi_lj_diphone", 7, "fi", _LGPL2, sampa),
     FestivalVoice("hy_fi_mv_diphone", 7, "fi", _LGPL2, sampa),
-    FestivalVoice("czech_ph", 9, "cs", _GPL2, sampa),
-    FestivalVoice("upc_ca_ona_hts", 9, "ca", "LGPL-2.1-or-later", sampa),
+    FestivalVoice("czech_ph", 6, "cs", _GPL2, sampa),
+    FestivalVoice("czech_dita", 5, "cs", _GPL3, sampa),
+    FestivalVoice("czech_machac", 5, "cs", _GPL3, sampa),
+    FestivalVoice("czech_krb", 4, "cs", _GPL3, sampa),
+    FestivalVoice("upc_ca_ona_hts", 12, "ca", "LGPL-2.1-or-later", sampa),
     FestivalVoice("ked_diphone", 7, "en", _CMU, arpabet),
     FestivalVoice("msu_ru_nsh_clunits", 9, "ru", "BSD-like", russian),
 )

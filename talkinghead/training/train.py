@@ -1,6 +1,6 @@
 """Train the audio encoder and the motion network together on a corpus of speech and motion.
 
-config, corpus -> model -> steps -> folder with config.json, model.safetensors, MODEL_CARD.md and loss.csv
+config, corpora -> model -> steps -> folder with config.json, model.safetensors, MODEL_CARD.md, loss.csv and loss.png
 """
 
 from __future__ import annotations
@@ -12,33 +12,46 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..audio_encoder import SECTION as ENCODER
-from ..audio_encoder import WhisperConfig
+from ..audio_encoder import WhisperConfig, WhisperEncoder
 from ..errors import CheckpointMismatch, InputError
-from ..motion.faceformer import FaceFormerConfig
+from ..motion.faceformer import STYLES, FaceFormerConfig
 from ..motion.generator import SECTION as FACEFORMER
+from ..motion.phones import PHONES
 from ..settings import dataclass_from
 from ..types import EXPRESSIONS
-from ..weights import CONFIG_FILE, WEIGHTS_FILE, read_torch, save_weights, write_config
+from ..weights import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    load_weights,
+    part,
+    read_folder,
+    read_torch,
+    resolve,
+    save_weights,
+    write_config,
+)
 from .batches import Batch, Example, Hearing, batch_of, read_corpus, read_manifest
 from .losses import LossWeights, MotionLoss, mouth_shape_of_expression
-from .model import MotionModel
-from .report import Scores, model_card, validate
+from .model import MotionModel, Predicted, shifted
+from .report import Scores, draw_losses, model_card, validate
 
 Report = Callable[[int, dict[str, float]], None]
 STATE_FILE = "training.pt"
 LOG_FILE = "loss.csv"
 CARD_FILE = "MODEL_CARD.md"
+PLOT_FILE = "loss.png"
 LEAST_SCALE = 0.02  # channels that hardly move do not count more than others
 DEAF = -1.5  # log-mel value of digital silence, in Whisper's units
 
@@ -49,7 +62,7 @@ class TrainConfig:
 
     steps:      how many, unless `cpu_minutes` are given
     cpu_minutes: processor time to train for; how many steps that gives depends on the machine
-    batch:      windows per step, each as long as the encoder's
+    batch:      windows per step and process, each as long as the encoder's
     learning_rate: highest one, after `warmup` steps; falls to zero along a cosine
     clip:       longest gradient
     noise:      largest noise on the previous frames, in standard deviations: they must not be trusted blindly
@@ -57,6 +70,8 @@ class TrainConfig:
     own_frames: share of steps in which the network continues its own frames instead of the true ones
     threads:    of the processor
     save_every: steps between checkpoints to resume from
+    public_encoder: name of a public Whisper model ("tiny", "base", …) that hears instead of `encoder`, as it is: only
+                a FaceFormer for it is trained
     """
 
     seed: int = 0
@@ -72,8 +87,9 @@ class TrainConfig:
     own_frames: float = 0.6
     threads: int = 1
     save_every: int = 500
+    public_encoder: str | None = None
     encoder: WhisperConfig = field(default_factory=WhisperConfig)
-    faceformer: FaceFormerConfig = field(default_factory=FaceFormerConfig)
+    faceformer: FaceFormerConfig = field(default_factory=lambda: FaceFormerConfig(styles=STYLES, phones=len(PHONES)))
     loss: LossWeights = field(default_factory=LossWeights)
     hearing: Hearing = field(default_factory=Hearing)
 
@@ -88,9 +104,11 @@ class TrainConfig:
             raise ValueError("forget and own_frames must be 0 to 1, and noise 0 or more")
         if self.encoder.n_mels != 80 or self.encoder.n_ctx % 2 or 2 * self.encoder.n_ctx < self.hearing.mask_mels:
             raise ValueError("encoder.n_mels must be 80, and encoder.n_ctx even and at least hearing.mask_mels / 2")
-        if self.encoder.n_state != self.faceformer.features:
+        if self.public_encoder is None and self.encoder.n_state != self.faceformer.features:
             width = self.encoder.n_state
             raise ValueError(f"faceformer.features must be encoder.n_state, {width}, not {self.faceformer.features}")
+        if self.faceformer.styles != STYLES or self.faceformer.phones != len(PHONES):
+            raise ValueError(f"faceformer.styles must be {STYLES} and faceformer.phones {len(PHONES)}")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> TrainConfig:
@@ -104,71 +122,114 @@ class TrainConfig:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: {reason}", "see configs/faceformer_micro.yaml") from error
 
-    @property
-    def floor(self) -> float:
-        """Log-mel value of what the encoder cannot hear."""
-        return DEAF if self.encoder.floor is None else self.encoder.floor
-
 
 def train_motion(
-    config: TrainConfig, corpus: str | os.PathLike[str], out: str | os.PathLike[str], *, report: Report | None = None
+    config: TrainConfig,
+    corpora: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    init: str | os.PathLike[str] | None = None,
+    report: Report | None = None,
 ) -> Path:
-    """Train on the folder `corpus`, write a checkpoint folder `out`, and return it.
+    """Train on one or more corpus folders, write a checkpoint folder `out`, and return it.
 
-    A run that was interrupted goes on where it last saved, exactly as if it had not been.
+    A run that was interrupted goes on where it last saved, exactly as if it had not been. Under `accelerate launch`
+    several processes share the work, each with a batch of its own.
 
+    init:   checkpoint to start from ("micro", a folder or a hub id), for fine-tuning; its dimensions must be `config`'s
     report: called after every step with its number and the parts of its loss
 
-    Raises InputError, also if `out` holds a run with other settings or on another corpus.
+    Raises InputError, also if `out` holds a run with other settings or on other corpora; the errors of weights.
     """
+    folders = [corpora] if isinstance(corpora, str | os.PathLike) else list(corpora)
     torch.set_num_threads(config.threads)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    examples = read_corpus(corpus, "train")
+    examples = [example for folder in folders for example in read_corpus(folder, "train")]
     shares = _shares(examples)
-    run = _Run(config, examples, out)
+    run = _Run(config, examples, out, init)
     run.resume()
     while run.progress < 1:
-        rng = default_rng((config.seed, run.step))  # of this step alone, so that runs can be resumed
-        batch = batch_of(examples, shares, config.batch, config.encoder.n_ctx, config.floor, config.hearing, rng)
+        rng = default_rng((config.seed, run.step, run.process))  # of this step alone, so that runs can be resumed
+        batch = batch_of(examples, shares, config.batch, run.length, run.floor, config.hearing, rng)
         parts = run.train_on(batch, rng)
         if report is not None:
             report(run.step, parts)
         if run.step % config.save_every == 0:
             run.save()
     run.save()
-    manifest = read_manifest(corpus)
-    card = model_card(
-        _judge(run.model, corpus, config), manifest, seed=config.seed, steps=run.step, cpu_minutes=run.cpu_seconds / 60
-    )
-    (out / CARD_FILE).write_text(card, encoding="utf-8")
+    if run.accelerator.is_main_process:
+        _write_card(run, folders)
     return out
 
 
-def _judge(model: MotionModel, corpus: str | os.PathLike[str], config: TrainConfig) -> dict[str, Scores]:
+def _write_card(run: _Run, folders: Sequence[str | os.PathLike[str]]) -> None:
+    """Judge the model on speech it was not trained on, and describe it; draw its losses."""
+    manifests = [read_manifest(folder) for folder in folders]
+    scores = {} if run.frozen else _judge(run.network, folders, run.length, run.floor)
+    card = model_card(scores, manifests, seed=run.config.seed, steps=run.step, cpu_minutes=run.cpu_seconds / 60)
+    (run.out / CARD_FILE).write_text(card, encoding="utf-8")
+    draw_losses(run.out / LOG_FILE, run.out / PLOT_FILE)
+
+
+def _judge(
+    model: MotionModel, folders: Sequence[str | os.PathLike[str]], length: int, floor: float
+) -> dict[str, Scores]:
     """Scores on other speech of the voices trained on, and on each voice held out."""
-    sets = {"other speech of the same voices": read_corpus(corpus, "validation")}
-    for example in read_corpus(corpus, "held_out", required=False):
-        sets.setdefault(f"{example.voice}, never trained on", []).append(example)
-    return {name: validate(model, examples, config.encoder.n_ctx, config.floor) for name, examples in sets.items()}
+    sets: dict[str, list[Example]] = {}
+    for folder in folders:
+        for example in read_corpus(folder, "validation", required=False):
+            sets.setdefault("other speech of the same voices", []).append(example)
+        for example in read_corpus(folder, "held_out", required=False):
+            sets.setdefault(f"{example.voice}, never trained on", []).append(example)
+    return {name: validate(model, examples, length, floor) for name, examples in sets.items()}
 
 
 class _Run:
     """A model in training: everything that changes from step to step."""
 
-    def __init__(self, config: TrainConfig, examples: Sequence[Example], out: Path) -> None:
-        self.config, self.out = config, out
+    def __init__(
+        self, config: TrainConfig, examples: Sequence[Example], out: Path, init: str | os.PathLike[str] | None
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.config, self.out, self.init = config, out, init
         self.corpus = _checksum(examples)
         self.step, self.cpu_seconds = 0, 0.0
         self.lately: list[dict[str, float]] = []  # losses since the last save
-        self.model = MotionModel.seeded(config.encoder, config.faceformer, config.seed)
-        self.model.faceformer.scale.copy_(_scale(examples))
+        self.frozen = config.public_encoder is not None
+        hearing, network = self._networks()
+        self.length, self.floor = hearing.n_ctx, DEAF if hearing.floor is None else hearing.floor
+        scale = network.faceformer.scale
+        if init is None:
+            scale.copy_(_scale(examples))
         shape = torch.from_numpy(mouth_shape_of_expression())
         shape_scale = _expressions(examples).matmul(shape).std(dim=0)
-        self.loss = MotionLoss(config.loss, self.model.faceformer.scale, shape, shape_scale)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
-        )
+        self.accelerator = Accelerator()
+        self.process = self.accelerator.process_index
+        device = self.accelerator.device
+        self.loss = MotionLoss(config.loss, scale.to(device), shape.to(device), shape_scale.to(device))
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+        self.network = network
+        self.model, self.optimizer = self.accelerator.prepare(network, optimizer)
+
+    def _networks(self) -> tuple[WhisperConfig, MotionModel]:
+        """What hears, and the model as it is before the first step."""
+        config = self.config
+        if config.public_encoder is not None:
+            public = WhisperEncoder.open(config.public_encoder)
+            faceformer = replace(config.faceformer, features=public.size)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)
+                return public.config, MotionModel(public.network, faceformer, frozen=True)
+        network = MotionModel.seeded(config.encoder, config.faceformer, config.seed)
+        if self.init is not None:
+            folder = resolve(self.init)
+            tensors, where = read_folder(folder), f"{folder.name}"
+            load_weights(network.audio_encoder, part(tensors, f"{ENCODER}."), f"{where}: {ENCODER}")
+            load_weights(network.faceformer, part(tensors, f"{FACEFORMER}."), f"{where}: {FACEFORMER}")
+        return config.encoder, network
 
     @property
     def progress(self) -> float:
@@ -186,8 +247,8 @@ class _Run:
         parts = self._losses(batch, rng)
         loss = torch.stack(list(parts.values())).sum()
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
         self.step += 1
         self.cpu_seconds += time.process_time() - began
@@ -195,44 +256,43 @@ class _Run:
         return self.lately[-1]
 
     def _losses(self, batch: Batch, rng: Generator) -> dict[str, Tensor]:
-        model = self.model
-        features = model.audio_encoder(batch.mel)  # [B, A, D]
-        heard = model.listen(features)
+        batch = batch.to(self.accelerator.device)
         target = batch.frames  # [B, T, 58]
-        previous = self._disturbed(_shifted(target, batch.before), rng)
-        start = model.faceformer.start(len(target))
-        # In training all frames are made at once, from the previous ones. Doing so from the network's own frames,
-        # repeatedly, comes close to making them one after another, at a fraction of the time.
-        if rng.random() < self.config.own_frames * min(1.0, 4 * self.progress):
-            for _ in range(rng.integers(1, 4)):
-                with torch.no_grad():
-                    previous = _shifted(model.faceformer(heard, previous, start)[0], batch.before)
-        motion, _ = model.faceformer(heard, previous, start)
-        mouth = model.mouth(features) * model.faceformer.scale[:EXPRESSIONS]
-        parts = self.loss.motion(motion, target)
-        return parts | self.loss.tokens(model.phones(features), mouth, batch.phones, batch.motion)
+        previous = self._disturbed(shifted(target, batch.before), rng)
+        own = rng.random() < self.config.own_frames * min(1.0, 4 * self.progress)
+        predicted: Predicted = self.model(batch, previous, int(rng.integers(1, 4)) if own else 0)
+        parts = self.loss.motion(predicted.motion, target)
+        return parts | self.loss.tokens(predicted.phones, predicted.mouth, batch.phones, batch.motion)
 
     def _disturbed(self, previous: Tensor, rng: Generator) -> Tensor:
         """Previous frames [B, T, 58] with noise of any strength up to the limit, or hidden altogether."""
         strength = self.config.noise * rng.random((len(previous), 1, 1))
-        kept = rng.random((len(previous), 1, 1)) >= self.config.forget
+        kept = torch.from_numpy(rng.random((len(previous), 1, 1)) >= self.config.forget).to(previous.device)
         noise = torch.from_numpy((strength * rng.standard_normal(previous.shape)).astype(np.float32))
-        return (previous + noise * self.model.faceformer.scale) * torch.from_numpy(kept)
+        return (previous + noise.to(previous.device) * self.loss.scale) * kept
 
     def save(self) -> None:
         """Write the checkpoint, the losses since the last one, and what is needed to go on training."""
-        modules = {ENCODER: self.model.audio_encoder, FACEFORMER: self.model.faceformer}
+        if not self.accelerator.is_main_process:
+            return
+        modules = {ENCODER: self.network.audio_encoder, FACEFORMER: self.network.faceformer}
+        settings: dict[str, Any] = {
+            ENCODER: asdict(self.config.encoder), FACEFORMER: asdict(self.network.faceformer.config),
+        }  # fmt: skip
+        if self.frozen:  # named instead of copied
+            del modules[ENCODER]
+            settings[ENCODER] = self.config.public_encoder
         save_weights(self.out / WEIGHTS_FILE, modules)
-        settings = {ENCODER: asdict(self.config.encoder), FACEFORMER: asdict(self.config.faceformer)}
         write_config(self.out / CONFIG_FILE, settings)
         self._log()
         state = {
-            "model": self.model.state_dict(),
+            "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
             "config": json.dumps(asdict(self.config)),
             "corpus": self.corpus,
+            "init": str(self.init),
         }
         part = self.out / f".{STATE_FILE}.part"
         torch.save(state, part)
@@ -258,19 +318,16 @@ class _Run:
             raise InputError(
                 f"{self.out}: holds a run with other settings", "give another folder, or the same settings"
             )
+        if state.get("init") != str(self.init):
+            raise InputError(f"{self.out}: holds a run begun from {state.get('init')}", "give another folder")
         if state.get("corpus") != self.corpus:
             raise InputError(f"{self.out}: holds a run on another corpus", "give another folder, or the same corpus")
         try:
-            self.model.load_state_dict(state["model"])
+            self.network.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointMismatch(f"{STATE_FILE}: not a saved run: {error}", "delete it to start anew") from error
-
-
-def _shifted(frames: Tensor, before: Tensor) -> Tensor:
-    """The frame before each of `frames` [B, T, 58]; `before` [B, 58] comes before the first."""
-    return torch.cat([before[:, None], frames[:, :-1]], dim=1)
 
 
 def _checksum(examples: Sequence[Example]) -> int:
