@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from whisper.model import AudioEncoder, ModelDimensions, MultiHeadAttention
 
 from .errors import CheckpointMismatch, NumericalError, WeightsMissing
 from .settings import dataclass_from
-from .types import Array, Speech
+from .types import Array, Speech, check_array
 from .weights import (
     CONFIG_FILE,
     load_weights,
@@ -39,6 +40,8 @@ TOKENS_PER_SECOND = SAMPLE_RATE / SAMPLES_PER_TOKEN  # 50
 # A mel frame sees half an FFT on each side. A window brings this much of its surroundings with it, so that its mels
 # are those of the whole sound, and not of a sound that begins and ends with the window.
 MARGIN = math.ceil(N_FFT / 2 / HOP_LENGTH) * HOP_LENGTH
+# A token is made of five mels, which see this many samples after its own 320.
+BEYOND = N_FFT // 2
 BATCH = 8  # windows encoded at once; bounds memory
 
 
@@ -108,6 +111,27 @@ class NearAttention(MultiHeadAttention):
         heads = (each.unflatten(2, (self.n_head, -1)).transpose(1, 2) for each in (q, k, v))  # [B, H, A, D / H]
         seen = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=self.visible)
         return seen.transpose(1, 2).flatten(start_dim=2), None
+
+
+class Hearing(NamedTuple):
+    """What WhisperEncoder needs to go on hearing a sound that comes in pieces; its size is bounded by two windows.
+
+    samples: [n] the end of what was heard
+    first:   number of the first of them, in samples since the beginning
+    done:    how many features were given
+    """
+
+    samples: Array
+    first: int
+    done: int
+
+    @property
+    def heard(self) -> int:
+        """How many samples were heard."""
+        return self.first + len(self.samples)
+
+
+SILENCE = Hearing(np.zeros(0, np.float32), 0, 0)  # before a sound begins
 
 
 class WhisperEncoder:
@@ -192,17 +216,66 @@ class WhisperEncoder:
                 raise NumericalError(f"audio encoder: features are not finite near {max(0, start) / self.rate:g} s")
             yield block
 
+    @property
+    def look_ahead(self) -> float:
+        """Seconds of sound after its own that a feature needs, when sound comes in pieces."""
+        return (self.config.look_ahead * SAMPLES_PER_TOKEN + BEYOND) / SAMPLE_RATE
+
+    def hear(self, samples: Array, after: Hearing = SILENCE, *, last: bool = False) -> tuple[Array, Hearing]:
+        """The features [n, size] that are certain now that `samples` [N] at 16 kHz follow, and what to go on from.
+
+        They are the features of the whole sound, to rounding, given when `look_ahead` seconds after them are known;
+        with the `last` piece, all that are left.
+
+        Raises ValueError for an encoder that hears whole windows at once (the public ones), or for samples that are
+        not float32; NumericalError if features are not finite.
+        """
+        if self.config.ahead is None:
+            raise ValueError("this audio encoder hears whole windows and cannot hear a sound in pieces")
+        check_array("samples", samples, np.float32, None)
+        known = np.concatenate([after.samples, samples])
+        heard = after.first + len(known)
+        certain = (heard - BEYOND) // SAMPLES_PER_TOKEN - self.config.look_ahead
+        done = max(math.ceil(heard / SAMPLES_PER_TOKEN) if last else certain, after.done)
+        features = self._between(known, after.first, after.done, done)
+        if not np.isfinite(features).all():
+            raise NumericalError(f"audio encoder: features are not finite near {after.done / self.rate:g} s")
+        oldest = max(0, ((done + self.config.overlap) // self.hop - 1) * self.hop - self.config.overlap)
+        first = max(after.first, oldest * SAMPLES_PER_TOKEN - MARGIN)
+        return features, Hearing(known[first - after.first :].copy(), first, done)
+
+    def _between(self, samples: Array, offset: int, first: int, last: int) -> Array:
+        """Features `first` to `last` [n, size] of a sound whose samples are known from number `offset` on."""
+        if last <= first:
+            return np.zeros((0, self.size), np.float32)
+        overlap, hop = self.config.overlap, self.hop
+        tokens = np.arange(first, last)
+        later = (tokens + overlap) // hop  # the later one of the windows that a token is in
+        place = tokens + overlap - later * hop
+        windows = range(max(0, int(later[0]) - 1), int(later[-1]) + 1)
+        encoded = self._encode(samples, windows, offset)
+        number = torch.from_numpy(later - windows.start).to(self.device)
+        at = torch.from_numpy(place).to(self.device)
+        features = encoded[number, at]
+        shared = at < overlap
+        before = encoded[(number[shared] - 1).clamp_min(0), at[shared] + hop]
+        features[shared] = torch.lerp(before, features[shared], self._rise[at[shared]])
+        return np.asarray(features.cpu().numpy())
+
     @torch.inference_mode()
-    def _encode(self, samples: Array, windows: range) -> Tensor:
-        """Tokens [windows, n_ctx, size] of the windows with these numbers."""
+    def _encode(self, samples: Array, windows: range, offset: int = 0) -> Tensor:
+        """Tokens [windows, n_ctx, size] of the windows with these numbers.
+
+        offset: number of the first of `samples` in the sound
+        """
         starts = [number * self.hop - self.config.overlap for number in windows]
-        mels = torch.stack([self._mel(samples, start) for start in starts])  # [windows, n_mels, 2 * n_ctx]
+        mels = torch.stack([self._mel(samples, start, offset) for start in starts])  # [windows, n_mels, 2 * n_ctx]
         tokens: Tensor = self.network(mels.to(self.device))
         return tokens.float()
 
-    def _mel(self, samples: Array, start: int) -> Tensor:
+    def _mel(self, samples: Array, start: int, offset: int) -> Tensor:
         """Log-mel spectrogram [n_mels, 2 * n_ctx] of the window that starts at token `start`; silence outside."""
-        first = start * SAMPLES_PER_TOKEN - MARGIN
+        first = start * SAMPLES_PER_TOKEN - MARGIN - offset
         last = first + self.config.n_ctx * SAMPLES_PER_TOKEN + 2 * MARGIN
         heard = samples[max(0, first) : max(0, last)]
         before = max(0, -first)

@@ -229,6 +229,18 @@ def lip_gap(expression: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.asarray(expression.astype(np.float64) @ gap_per_weight())
 
 
+def close_lips(expression: Array, sealed: NDArray[np.floating[Any]]) -> Array:
+    """`expression` [T, 52] with the lips shut as far as `sealed` [T] says: 0 leaves them, 1 leaves no gap."""
+    closed = expression.copy()
+    for channel in PARTING:
+        for name in SHAPES[channel]:
+            closed[:, INDEX[name]] *= 1 - sealed
+    gap = np.maximum(lip_gap(expression), 0) * (1 - sealed)
+    lack = np.maximum(lip_gap(closed) - gap, 0) * (sealed > 0)
+    closed[:, INDEX["mouthClose"]] += lack / -gap_per_weight()[INDEX["mouthClose"]]
+    return np.asarray(np.clip(closed, 0, 1), np.float32)
+
+
 def articulate(
     segments: Sequence[Segment],
     frames: int,

@@ -65,7 +65,9 @@ class FaceFormerConfig:
         if not 0 <= self.behind <= 100 or not 1 <= self.ahead <= 100:
             raise ValueError(f"behind must be 0 to 100 and ahead 1 to 100, not {self.behind} and {self.ahead}")
         if self.styles not in (0, STYLES) or self.phones not in (0, len(PHONES)):
-            raise ValueError(f"styles must be 0 or {STYLES} and phones 0 or {len(PHONES)}, not {self.styles} and {self.phones}")
+            raise ValueError(
+                f"styles must be 0 or {STYLES} and phones 0 or {len(PHONES)}, not {self.styles} and {self.phones}"
+            )
 
     @property
     def band(self) -> int:
@@ -160,9 +162,7 @@ class FaceFormer(nn.Module):
         motion = self.predict(self.norm(x)) * self.scale
         return motion, Past(past.frame + previous.shape[1], tuple(remembered))
 
-    def generate(
-        self, heard: Heard, previous: Tensor, past: Past, style: Tensor | None = None
-    ) -> tuple[Tensor, Past]:
+    def generate(self, heard: Heard, previous: Tensor, past: Past, style: Tensor | None = None) -> tuple[Tensor, Past]:
         """Motion [B, T, 58] of the T frames in `heard`, one after another, each from the frame made before it.
 
         previous: [B, 1, 58] the frame before the first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +15,18 @@ from torch import Tensor
 from ..errors import NumericalError
 from ..types import EXPRESSIONS, Array, Motion, check_array
 from ..weights import CONFIG_FILE, load_weights, part, read_config, read_folder, resolve
-from .faceformer import CHANNELS, FEATURES_PER_FRAME, FaceFormer, FaceFormerConfig, Past
+from .articulation import close_lips
+from .faceformer import CHANNELS, FEATURES_PER_FRAME, STYLES, FaceFormer, FaceFormerConfig, Past
+from .phones import BILABIALS, PHONE_INDEX
+
+if TYPE_CHECKING:
+    from .steps import Stepper
 
 SECTION = "faceformer"  # of config.json, and the prefix of its weights
 FPS = 25.0
 BLOCK = 250  # frames whose sound is prepared at once; bounds memory
+WORTH_COMPILING = 500  # frames at once from which compiled steps pay for being compiled
+SEAL = (0.2, 0.55)  # see FaceFormerGenerator; chosen on real and synthetic speech, see MODEL_CARD.md
 
 
 class GeneratorState(NamedTuple):
@@ -42,9 +49,14 @@ class FaceFormerGenerator:
 
     fps = FPS
 
-    def __init__(self, network: FaceFormer, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, network: FaceFormer, *, device: str | torch.device = "cpu", seal: tuple[float, float] = SEAL
+    ) -> None:
+        """`seal`: probabilities of p, b or m from which lips begin to shut, and at which they are shut."""
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
+        self.seal = seal
+        self._stepper: Stepper | None = None
 
     @classmethod
     def open(cls, name: str | os.PathLike[str] = "micro", *, device: str | torch.device = "cpu") -> FaceFormerGenerator:
@@ -62,26 +74,41 @@ class FaceFormerGenerator:
         """How many features beyond its own two a frame hears."""
         return self.network.config.ahead - 1
 
-    def __call__(self, features: Array, *, after: Motion | None = None, ahead: Array | None = None) -> Motion:
+    def __call__(
+        self,
+        features: Array,
+        *,
+        style: Array | None = None,
+        after: Motion | None = None,
+        ahead: Array | None = None,
+    ) -> Motion:
         """Motion of ceil(A / 2) frames for features [A, D].
 
+        style: [T, 2] strength of jaw and lips in each frame, about 0.4 to 1.6; None is neutral, as all ones are
         after: the motion made last, to go on from; its features must have been even in number
         ahead: [n, D] the features that follow these. A frame hears `look_ahead` features beyond its own, so pieces
             made with what follows them join to exactly the motion of the whole. Without it, and at the end of a
             speech, the last feature is held.
 
-        Raises ValueError for features of another width, NumericalError if a model gives no finite numbers.
+        Raises ValueError for features of another width, or a style that this network was not trained with;
+        NumericalError if a model gives no finite numbers.
         """
         config = self.network.config
         _check_features("features", features, config.features)
         if ahead is not None:
             _check_features("ahead", ahead, config.features)
         frames = -(-len(features) // FEATURES_PER_FRAME)
+        if style is not None:
+            check_array("style", style, np.float32, frames, STYLES)
+            if not config.styles:
+                raise ValueError("this motion generator was trained without styles; leave style out")
         state = self._begin() if after is None else _state_of(after)
         if not frames:
             return _as_motion(np.zeros((0, CHANNELS), np.float32), state)
         heard, kept = self._surround(features, state.features, ahead, frames)
-        motion, past, previous = self._generate(heard, frames, state.past, state.previous)
+        motion, past, previous = self._generate(heard, frames, state, style)
+        if config.phones:
+            motion[:, :EXPRESSIONS] = close_lips(np.clip(motion[:, :EXPRESSIONS], 0, 1), self._sealed(features))
         whole = len(features) % FEATURES_PER_FRAME == 0
         return _as_motion(motion, GeneratorState(past, previous, kept, whole))
 
@@ -124,19 +151,53 @@ class FaceFormerGenerator:
         kept = heard[:, len(features) : len(features) + config.behind].clone()  # a view would keep all of them
         return heard, kept
 
+    def phones(self, features: Array) -> Array:
+        """Probability of each phone of motion.phones.PHONES in each of the features [A, D]: [A, phones].
+
+        Raises ValueError if the network was trained without phones.
+        """
+        if self.network.phones is None:
+            raise ValueError("this motion generator was trained without phones")
+        with torch.inference_mode():
+            logits = self.network.phones(torch.from_numpy(features).to(self.device))
+            return np.asarray(torch.softmax(logits, dim=-1).cpu().numpy())
+
+    def _sealed(self, features: Array) -> Array:
+        """How surely p, b or m is heard in each frame, as how far it shuts the lips: [T] 0 to 1."""
+        heard = self.phones(features)[:, [PHONE_INDEX[phone] for phone in sorted(BILABIALS)]].sum(axis=1)
+        heard = np.pad(heard, (0, len(heard) % FEATURES_PER_FRAME)).reshape(-1, FEATURES_PER_FRAME).max(axis=1)
+        unsure, sure = self.seal
+        return np.asarray(np.clip((heard - unsure) / (sure - unsure), 0, 1))
+
+    def _compiled(self) -> Stepper:
+        """The network's steps, compiled; the first time on a machine this takes some seconds."""
+        from .steps import Stepper
+
+        self._stepper = self._stepper or Stepper(self.network)
+        return self._stepper
+
     @torch.inference_mode()
-    def _generate(self, features: Tensor, frames: int, past: Past, previous: Tensor) -> tuple[Array, Past, Tensor]:
+    def _generate(
+        self, features: Tensor, frames: int, state: GeneratorState, style: Array | None
+    ) -> tuple[Array, Past, Tensor]:
         """Motion [T, 58] one frame after another, the past after it, and its last frame."""
-        config = self.network.config
+        config, past, previous = self.network.config, state.past, state.previous
+        stepper = self._compiled() if frames >= WORTH_COMPILING and self.device.type == "cpu" else None
         blocks = []
         for first in range(0, frames, BLOCK):
             last = min(first + BLOCK, frames)
             around = features[:, FEATURES_PER_FRAME * first : FEATURES_PER_FRAME * (last - 1) + config.band]
             heard = self.network.listen(around)
-            with _threads().limit(limits=1, user_api="openmp"):
-                block, past = self.network.generate(heard, previous, past)
-            previous = block[:, -1:]
-            blocks.append(block[0].cpu().numpy())
+            said = None if style is None else style[first:last]
+            if stepper is not None:
+                made, past = stepper.generate(heard, previous[0, 0].numpy(), past, said)
+                previous = torch.from_numpy(made[-1:])[None]
+            else:
+                now = None if said is None else torch.from_numpy(said).to(self.device)[None]
+                with _threads().limit(limits=1, user_api="openmp"):
+                    block, past = self.network.generate(heard, previous, past, now)
+                previous, made = block[:, -1:], block[0].cpu().numpy()
+            blocks.append(made)
         motion = np.concatenate(blocks)
         if not np.isfinite(motion).all():
             frame = past.frame - frames + int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
