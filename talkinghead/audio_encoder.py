@@ -96,7 +96,7 @@ class WhisperConfig:
         return network
 
 
-class NearAttention(MultiHeadAttention):
+class NearAttention(MultiHeadAttention):  # type: ignore[misc]
     """openai-whisper's attention, blind to tokens more than `ahead` after the one that looks."""
 
     visible: Tensor
@@ -108,8 +108,9 @@ class NearAttention(MultiHeadAttention):
 
     def qkv_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, None]:
         """What each token [B, A, D] sees, by its query, of keys and values [B, A, D]; `mask` is not used."""
-        heads = (each.unflatten(2, (self.n_head, -1)).transpose(1, 2) for each in (q, k, v))  # [B, H, A, D / H]
-        seen = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=self.visible)
+        batch, tokens, _ = q.shape
+        q, k, v = (each.view(batch, tokens, self.n_head, -1).transpose(1, 2) for each in (q, k, v))  # [B, H, A, D / H]
+        seen = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self.visible)
         return seen.transpose(1, 2).flatten(start_dim=2), None
 
 
@@ -219,7 +220,7 @@ class WhisperEncoder:
     @property
     def look_ahead(self) -> float:
         """Seconds of sound after its own that a feature needs, when sound comes in pieces."""
-        return (self.config.look_ahead * SAMPLES_PER_TOKEN + BEYOND) / SAMPLE_RATE
+        return float((self.config.look_ahead * SAMPLES_PER_TOKEN + BEYOND) / SAMPLE_RATE)
 
     def hear(self, samples: Array, after: Hearing = SILENCE, *, last: bool = False) -> tuple[Array, Hearing]:
         """The features [n, size] that are certain now that `samples` [N] at 16 kHz follow, and what to go on from.

@@ -3,24 +3,34 @@
 import numpy as np
 import pytest
 
+from talkinghead.evaluation.intervals import correlation
+from talkinghead.evaluation.lip_tables import film_tables
 from talkinghead.evaluation.lipsync import (
     LAGS,
+    MEASURES,
+    NOW,
     Agreement,
+    Closure,
+    Filmed,
+    Lips,
+    agreement,
     best_common_lag,
-    correlation,
-    evaluate,
+    by_lag,
+    closure,
+    jaw_drop,
     lip_aperture,
     loudness,
     loudness_envelope,
     mouth_width,
-    silence_closure,
+    resampled,
     silent_frames,
-    table,
 )
 from talkinghead.face.model import face_model
 from talkinghead.types import Array, Speech
 
 from .shared import SHARED, needs_shared
+
+WHO = ("ours", "loudness", "frozen", "wrong sound")
 
 
 def faces(count: int = 1) -> Array:
@@ -83,10 +93,11 @@ def test_a_signal_is_found_at_its_lag() -> None:
 
     late = np.roll(signal, 3)
 
-    by_lag = [correlation(late, signal, int(lag)) for lag in LAGS]
-    assert LAGS[int(np.argmax(by_lag))] == 3
-    assert max(by_lag) == pytest.approx(1)
-    assert best_common_lag([np.array(by_lag)]) == (3, pytest.approx(1))
+    found = by_lag(late, signal)
+
+    assert LAGS[int(np.argmax(found))] == 3
+    assert found.max() == pytest.approx(1)
+    assert best_common_lag([found, np.full(len(LAGS), np.nan)]) == (3, pytest.approx(1))
 
 
 def test_what_does_not_move_has_no_correlation() -> None:
@@ -104,37 +115,83 @@ def test_silence_is_found_inside_and_not_at_its_ends() -> None:
 def test_a_mouth_that_follows_the_sound_is_shut_in_silence() -> None:
     speech = syllables(2)
     silent = silent_frames(speech, 100)
-    follows = loudness_envelope(speech, 100) + 41
+    follows = loudness_envelope(speech, 100)
+    follows -= follows.min()
 
-    assert silence_closure(follows, silent) < 0.05
-    assert silence_closure(np.ones(100), silent) == pytest.approx(1)
-    assert np.isnan(silence_closure(follows, np.zeros(100, bool)))
+    assert closure(follows, silent) == Closure(1, pytest.approx(0, abs=0.05))
+    assert closure(np.ones(100), silent) == Closure(0, pytest.approx(1))
+    assert np.isnan(closure(follows, np.zeros(100, bool))).all()
 
 
-def test_the_table_has_a_row_per_clip_and_the_mean() -> None:
+def test_frames_of_another_rate_stand_for_the_same_moments() -> None:
+    middles = (np.arange(60) + 0.5) / 30
+
+    assert np.allclose(resampled(middles, 30.0)[1:-1], (np.arange(1, 49) + 0.5) / 25)
+    assert len(resampled(middles, 30.0)) == 50
+
+
+def test_a_jaw_that_drops_takes_the_chin_from_the_nose() -> None:
+    dropped = faces()
+    dropped += (face_model().basis[24] * np.array([30, -30, -30], np.float32))[None]
+
+    assert jaw_drop(dropped)[0] > jaw_drop(faces())[0]
+
+
+def lips(signal: np.ndarray) -> Lips:
+    return Lips(signal, 1 - signal, 1 + signal)
+
+
+def filmed(ours: np.ndarray, real: np.ndarray, wrong: np.ndarray) -> Filmed:
+    loud, silent = np.arange(len(real), dtype=float), np.arange(len(real)) < 10
+    return Filmed("clip", lips(real), lips(ours), (lips(wrong),), ours, (wrong,), loud, silent)
+
+
+def test_lips_that_move_half_as_far_agree_and_are_half_as_large() -> None:
+    real = np.abs(np.random.default_rng(0).standard_normal(200))
+    wrong = np.abs(np.random.default_rng(1).standard_normal(200))
+
+    found = agreement(filmed(real / 2, real, wrong))
+
+    for name in MEASURES:
+        assert found.ours[name][NOW] == pytest.approx(1)
+        assert abs(found.wrong[name][NOW]) < 0.3
+    assert found.amplitude["ours"] == found.speed["ours"] == pytest.approx(0.5)
+    assert found.amplitude["frozen"] == pytest.approx(0)
+    assert found.error["ours"] == pytest.approx(real.mean() / 2)
+    assert found.silent == pytest.approx(0.05)
+
+
+def test_the_tables_have_a_row_per_clip_and_the_mean_with_its_interval() -> None:
     flat = np.linspace(0, 0.55, len(LAGS))
-    rows = [
-        Agreement("one", flat, flat, flat / 2, flat / 2, 0.1, 0.9, 0.8),
-        Agreement("two", flat, flat, flat / 2, flat / 2, float("nan"), 0.9, 0.8),
-    ]
+    tracks = [dict.fromkeys(MEASURES, flat), dict.fromkeys(MEASURES, flat / 2), dict.fromkeys(MEASURES, flat / 4)]
+    amounts = [dict.fromkeys(WHO, 0.9), dict.fromkeys(WHO, 0.8), dict.fromkeys(WHO, 0.1)]
+    shut, unknown = (dict.fromkeys((*WHO, "real"), value) for value in (Closure(0.7, 0.1), Closure(np.nan, np.nan)))
+    rows = [Agreement("one", *tracks, *amounts, shut, 0.1), Agreement("two", *tracks, *amounts, unknown, 0.0)]
 
-    text = table(rows)
+    text = "\n".join(table.markdown() for table in film_tables(rows))
 
-    assert "| one | 0.25 (0.12) | 0.25 (0.12) | 10 % | 0.90 | 0.80 |" in text
-    assert "| two | 0.25 (0.12) | 0.25 (0.12) | no silence | 0.90 | 0.80 |" in text
-    assert "| mean | 0.25 (0.12)" in text
-    assert "r 0.55 at +6 frames" in text
+    assert "| one | 0.25 | 0.12 | 0.25 | 0.12 | 0.25 | 0.12 | 0.55 at +240 ms | 0.90 | 0.80 | 0.70 | 0.10 |" in text
+    assert "0.90 | 0.80 | – | – |" in text
+    assert "| aperture | 0.25 | 0.12 | 0.06 |" in text
+    assert "| aperture | 240 | 0.55 |" in text
+    assert "share of frames shut (1 clips) | 0.70" in text
 
 
 @needs_shared
 def test_the_shipped_model_agrees_with_a_real_speaker_better_than_loudness() -> None:
+    from talkinghead.evaluation.judge import film_compared
+    from talkinghead.evaluation.recordings import read
     from talkinghead.face.tracker import MediaPipeTracker
     from talkinghead.pipeline import TalkingHead
 
     head = TalkingHead.from_pretrained("micro", device="cpu")
+    path = SHARED / "data" / "clips" / "grid_sbia1a.mpg"
 
-    (agreement,) = evaluate([SHARED / "data" / "clips" / "grid_sbia1a.mpg"], head, MediaPipeTracker())
+    recording, left_out = read("sbia1a", path, head, MediaPipeTracker())
+    assert recording is not None
+    found = agreement(film_compared(recording, []))
 
-    now = list(LAGS).index(0)
-    assert agreement.aperture[now] > agreement.aperture_loudness[now]
-    assert agreement.width[now] > 0.4 > agreement.width_loudness[now]
+    assert not left_out
+    assert found.ours["aperture"][NOW] > found.loud["aperture"][NOW]
+    assert found.ours["width"][NOW] > 0.4 > found.loud["width"][NOW]
+    assert found.ours["aperture"][NOW] > found.wrong["aperture"][NOW]

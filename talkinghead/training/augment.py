@@ -65,9 +65,9 @@ def change_speed(samples: Samples, speed: float) -> NDArray[np.float32]:
 
 def change_pitch(samples: Samples, semitones: float) -> NDArray[np.float32]:
     """Higher or lower voice and vocal tract at the same speed."""
-    import librosa
+    from librosa.effects import pitch_shift
 
-    shifted = librosa.effects.pitch_shift(samples.astype(np.float32), sr=SAMPLE_RATE, n_steps=semitones, n_fft=512)
+    shifted = pitch_shift(samples.astype(np.float32), sr=SAMPLE_RATE, n_steps=semitones, n_fft=512)
     return np.asarray(shifted, np.float32)
 
 

@@ -52,7 +52,7 @@ class Example:
 
 
 class Window(NamedTuple):
-    """A piece of a clip: mel [2 A, 80], motion [A, 58], phones [A], style [A, 2], and the motion just before it [58]."""
+    """A piece of a clip: mel [2 A, 80], motion [A, 58], phones [A], style [A, 2], and the motion before it [58]."""
 
     mel: NDArray[np.float32]
     motion: NDArray[np.float32]
@@ -149,7 +149,7 @@ class Hearing:
         spread = np.log10(rng.exponential(size=like.mel.shape) + 0.05) / 4
         heard = level + spread
         if rng.random() < MUSIC:
-            heard = np.maximum(heard, rng.uniform(floor, 1.2) + chords(*heard.shape, rng))
+            heard = np.maximum(heard, rng.uniform(floor, 1.2) + chords(len(heard), bands, rng))
         mel = np.maximum(heard, floor).astype(np.float32)
         rest = np.zeros_like(like.motion)
         return like._replace(mel=mel, motion=rest, phones=np.full_like(like.phones, SILENCE), before=rest[0])

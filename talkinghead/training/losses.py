@@ -77,8 +77,7 @@ class MotionLoss:
         error = (expression - target[..., :EXPRESSIONS]) / self.scale[:EXPRESSIONS]
         importance = self.importance[:EXPRESSIONS]
         return {
-            "phones": self.weights.phones
-            * _phone_error(phone_logits.flatten(0, 1), phones.flatten()),
+            "phones": self.weights.phones * _phone_error(phone_logits.flatten(0, 1), phones.flatten()),
             "tokens": self.weights.tokens * (error.square() * importance).mean(),
         }
 

@@ -86,8 +86,8 @@ def model_card(
         "A Whisper-architecture audio encoder and a FaceFormer. Made by `talkinghead train motion`.",
         "",
         f"- seed {seed}, {steps} steps, {cpu_minutes:.0f} minutes of processor time",
-        f"- corpora: {hours:.1f} hours ({corpora}) by `talkinghead corpus` or `talkinghead prepare`; the face that says "
-        "synthesised speech comes from the phones, by `motion/articulation.py`",
+        f"- corpora: {hours:.1f} hours ({corpora}) by `talkinghead corpus` or `talkinghead prepare`",
+        "- the face that says synthesised speech comes from the phones, by `talkinghead/motion/articulation.py`",
         "",
         *_score_table(scores),
         "## Voices",

@@ -2,7 +2,8 @@
 
 Tools for training only, run as programs of their own: nothing of them is shipped. Each voice is optional. Debian's
 packages: espeak-ng, flite, festival with festvox-{kallpc16k,kdlpc16k,us-slt-hts,italp16k,itapc16k,czech-ph,
-czech-dita,czech-machac,czech-krb,suopuhe-lj,suopuhe-mv,ca-ona-hts,ru}. Licences are those of /usr/share/doc/*/copyright.
+czech-dita,czech-machac,czech-krb,suopuhe-lj,suopuhe-mv,ca-ona-hts,ru}. Licences are those of
+/usr/share/doc/*/copyright.
 """
 
 from __future__ import annotations

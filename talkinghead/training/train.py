@@ -30,7 +30,6 @@ from ..motion.faceformer import STYLES, FaceFormerConfig
 from ..motion.generator import SECTION as FACEFORMER
 from ..motion.phones import PHONES
 from ..settings import dataclass_from
-from ..types import EXPRESSIONS
 from ..weights import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -210,7 +209,9 @@ class _Run:
         device = self.accelerator.device
         self.loss = MotionLoss(config.loss, scale.to(device), shape.to(device), shape_scale.to(device))
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            trained, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        )
         self.network = network
         self.model, self.optimizer = self.accelerator.prepare(network, optimizer)
 
