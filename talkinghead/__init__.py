@@ -52,10 +52,18 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .motion.style import Style
     from .pipeline import TalkingHead
     from .types import Clip, Motion, Portrait, Speech
 
-_HOMES = {"TalkingHead": "pipeline", "Speech": "types", "Portrait": "types", "Motion": "types", "Clip": "types"}
+_HOMES = {
+    "TalkingHead": "pipeline",
+    "Speech": "types",
+    "Portrait": "types",
+    "Motion": "types",
+    "Clip": "types",
+    "Style": "motion.style",
+}
 
 __all__ = [
     "AnimatedImageWarning",
@@ -92,6 +100,7 @@ __all__ = [
     "SeveralFacesFound",
     "SilentAudioWarning",
     "Speech",
+    "Style",
     "TalkingHead",
     "TalkingHeadError",
     "TalkingHeadWarning",

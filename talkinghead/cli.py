@@ -59,6 +59,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON with 
 Seed = Annotated[int, typer.Option(min=0, help="Of blinks, gaze and idle head motion.")]
 Expression = Annotated[float, typer.Option(min=0, max=2, help="How strongly the face moves.")]
 HeadMotion = Annotated[float, typer.Option(min=0, max=2, help="How strongly the head moves.")]
+StyleName = Annotated[str, typer.Option("--style", help="neutral, casual, mumble, whisper, enunciate or shout.")]
+Articulation = Annotated[float, typer.Option(min=0.4, max=1.6, help="How strongly jaw and lips move.")]
+MoodMixture = Annotated[
+    str,
+    typer.Option(
+        "--mood", metavar="MOOD", help='happy, sad, angry, surprised, fearful, disgusted, calm; or "happy=0.6,sad=0.2".'
+    ),
+]
+BlinkRate = Annotated[float, typer.Option(min=0, max=60, help="Blinks a minute at rest.")]
+Phones = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="JSON", help='What is said when: [[start, end, "HH"], …], ARPAbet or IPA.', show_default=False
+    ),
+]
+Words = Annotated[
+    Path | None, typer.Option(metavar="JSON", help='The same as [[start, end, "hello"], …].', show_default=False)
+]
 Model = Annotated[str, typer.Option(help='"micro", a checkpoint folder, or a hub id.')]
 Device = Annotated[str, typer.Option(help='"auto", "cpu", "cuda", …')]
 AnimatorName = Annotated[str, typer.Option("--animator", help="What draws the frames.")]
@@ -73,6 +91,12 @@ def speak(
     seed: Seed = 0,
     expression_scale: Expression = 1.0,
     head_motion: HeadMotion = 1.0,
+    style: StyleName = "neutral",
+    articulation: Articulation = 1.0,
+    mood: MoodMixture = "neutral",
+    blink_rate: BlinkRate = 15.0,
+    phones: Phones = None,
+    words: Words = None,
     model: Model = "micro",
     animator: AnimatorName = "mesh",
     device: Device = "auto",
@@ -82,9 +106,19 @@ def speak(
 ) -> None:
     """The face in IMAGE says AUDIO: an mp4 with the sound in it."""
     run = Run(output, force, as_json)
+    how = how_to_speak(
+        seed=seed,
+        expression_scale=expression_scale,
+        head_motion=head_motion,
+        style=style,
+        articulation=articulation,
+        mood=mood,
+        blink_rate=blink_rate,
+        phones=phones,
+        words=words,
+    )
     head = run.load(model, device=device, animator=animator, face=face)
-    clip = head.speak(image, audio, seed=seed, expression_scale=expression_scale, head_motion=head_motion)
-    run.save(clip)
+    run.save(head.speak(image, audio, **how))
 
 
 @app.command()
@@ -94,6 +128,12 @@ def motion(
     seed: Seed = 0,
     expression_scale: Expression = 1.0,
     head_motion: HeadMotion = 1.0,
+    style: StyleName = "neutral",
+    articulation: Articulation = 1.0,
+    mood: MoodMixture = "neutral",
+    blink_rate: BlinkRate = 15.0,
+    phones: Phones = None,
+    words: Words = None,
     model: Model = "micro",
     device: Device = "auto",
     force: Force = False,
@@ -101,8 +141,19 @@ def motion(
 ) -> None:
     """What any face does while it says AUDIO: an npz of 52 ARKit weights and a head pose per frame."""
     run = Run(output, force, as_json, video=False)
+    how = how_to_speak(
+        seed=seed,
+        expression_scale=expression_scale,
+        head_motion=head_motion,
+        style=style,
+        articulation=articulation,
+        mood=mood,
+        blink_rate=blink_rate,
+        phones=phones,
+        words=words,
+    )
     head = run.load(model, device=device)
-    made = head.motion(audio, seed=seed, expression_scale=expression_scale, head_motion=head_motion)
+    made = head.motion(audio, **how)
     made.save(output, force=force)
     run.report(len(made), made.fps)
 
@@ -219,18 +270,54 @@ def train_motion_command(
 
 @app.command()
 def evaluate(
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS", help="Videos of talking people.", show_default=False)],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILES", help="Videos of talking people, sounds, or folders.", show_default=False),
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="A folder made by `talkinghead corpus`: its unseen speech.", show_default=False)
+    ] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Lines of id|text|normalised text.", show_default=False)
+    ] = None,
     model: Model = "micro",
     device: Device = "auto",
+    seeds: Annotated[int, typer.Option(min=0, help="How many seeds of blinks and idle head motion.")] = 5,
+    noise: Annotated[
+        float | None, typer.Option(metavar="DB", help="Judge speech in noise too, so far below it.", show_default=False)
+    ] = None,
+    minutes: Annotated[int, typer.Option(min=0, max=600, help="Of a long run; 0 is none.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A folder for report and plots.", show_default=False)
+    ] = None,
+    force: Force = False,
 ) -> None:
-    """Compare the lips made from the sound of CLIPS with the tracked ones: a table, loudness beside it."""
-    from .evaluation.lipsync import evaluate as judge
-    from .evaluation.lipsync import table
+    """Judge the motion that is made of FILES: lips beside filmed ones, and at each phone; loudness beside it."""
+    from tqdm import tqdm
+
+    from .evaluation.alignment import import_extra
+    from .evaluation.judge import Settings, judge
+    from .evaluation.report import check_new_report, markdown, write_report
+    from .evaluation.words import read_transcripts
     from .face.tracker import MediaPipeTracker
     from .pipeline import TalkingHead
 
+    words = {} if transcripts is None else read_transcripts(transcripts)
+    if output is not None:
+        import_extra("matplotlib")
+        check_new_report(output, force)
     head = TalkingHead.from_pretrained(model, device=device)
-    typer.echo(table(judge(clips, head, MediaPipeTracker())))
+    settings = Settings(model, corpus, words, seeds, noise, minutes)
+    with tqdm(unit="step", disable=None) as bar:
+
+        def show(what: str) -> None:
+            bar.set_description(what, refresh=False)
+            bar.update()
+
+        results = judge(files or [], head, MediaPipeTracker(), settings, show)
+    typer.echo(markdown(results))
+    if output is not None:
+        write_report(results, output, force=force)
 
 
 class Run:
@@ -282,6 +369,15 @@ class Run:
             "peak_memory_mb": round(peak_memory()),
         }
         typer.echo(json.dumps(line))
+
+
+def how_to_speak(*, mood: str, phones: Path | None, words: Path | None, **options: Any) -> dict[str, Any]:
+    """Options of `TalkingHead.speak` from those of the command line. Raises InputError, ValueError."""
+    from .motion.mood import parse_mood
+    from .motion.spoken import read_timed
+
+    timed = {name: path and read_timed(path) for name, path in (("phones", phones), ("words", words))}
+    return {**options, **timed, "mood": parse_mood(mood)}
 
 
 def face_choice(text: str) -> FaceChoice:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from .audio import AudioSource
 from .errors import AudioEmpty, InputError, TalkingHeadWarning, warn
 from .face.geometry import stream_landmarks
 from .face.tracker import MediaPipeTracker
 from .image import ImageSource, load_image
-from .motion.idle import add_idle
+from .motion.controls import Controls
+from .motion.curves import Curve
+from .motion.idle import BLINKS_PER_MINUTE
+from .motion.mood import Mood
+from .motion.phones import Segment
+from .motion.spoken import FPS, Timed, known_segments, motion_of_phones
+from .motion.style import StyleChoice
 from .presets import DEFAULT, FaceChoice, load_parts, save_parts
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
 from .types import Clip, Frame, Motion, Portrait, Speech
@@ -70,24 +73,38 @@ class TalkingHead:
         seed: int = 0,
         expression_scale: float = 1.0,
         head_motion: float = 1.0,
+        style: StyleChoice = "neutral",
+        articulation: Curve = 1.0,
+        mood: Mood = None,
+        blink_rate: float = BLINKS_PER_MINUTE,
+        phones: Timed | None = None,
+        words: Timed | None = None,
     ) -> Clip:
         """The face in `image` says `audio`. Frames are drawn when the clip is iterated or saved.
 
         image:            a path, bytes, a PIL image, an array, or a Portrait whose face was found before
         audio:            a path, bytes, `(rate, array)`, an array with its `sample_rate`, or a Speech
-        seed:             of blinks, gaze and idle head motion
+        seed:             of blinks, gaze and head motion
         expression_scale: how strongly the face moves: 0 to 2, 1 as heard
         head_motion:      how strongly the head moves: 0 to 2
+        style:            how jaw and lips speak: neutral, casual, mumble, whisper, enunciate or shout; or a
+                          Style(jaw, lips)
+        articulation:     how strongly they do: 0.4 to 1.6, times what `style` says
+        mood:             neutral, calm, happy, sad, angry, surprised, fearful or disgusted; or strengths 0 to 1, as in
+                          {"happy": 0.6, "surprised": 0.2}
+        blink_rate:       blinks a minute at rest: 0 to 60; speech adds some
+        phones, words:    what is said when, if it is known: [(start, end, "HH"), …] in seconds, in ARPAbet or IPA, or
+                          [(start, end, "hello"), …] in English. The lips follow it, and no model listens
 
-        Raises the InputError that names what is wrong with the picture or the sound, before any model runs.
+        Style, articulation and mood may change with time: [(0.0, "neutral"), (2.5, "shout")], seconds from the start.
+
+        Raises the InputError or ValueError that names what is wrong before any model runs.
         """
-        check_options(seed, expression_scale, head_motion)
+        controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
         speech = Speech.of(audio, sample_rate)
+        segments = known_segments(phones, words, speech)
         portrait = self.portrait(image)  # image [H, W, 3], landmarks [478, 3]
-        features = self.audio_encoder(speech)  # [A, D]
-        motion = self.motion_generator(features)  # expression [T, 52], head pose [T, 6]
-        motion = scale_motion(motion, expression_scale, head_motion)
-        motion = add_idle(motion, seed=seed, head_motion=head_motion)  # blinks, gaze, a head never quite still
+        motion = self._say(speech, segments, controls)  # expression [T, 52], head pose [T, 6]
         return self.draw(portrait, motion, speech)  # landmarks T × [478, 3], then frames T × [H, W, 3], and the sound
 
     def motion(
@@ -98,14 +115,27 @@ class TalkingHead:
         seed: int = 0,
         expression_scale: float = 1.0,
         head_motion: float = 1.0,
+        style: StyleChoice = "neutral",
+        articulation: Curve = 1.0,
+        mood: Mood = None,
+        blink_rate: float = BLINKS_PER_MINUTE,
+        phones: Timed | None = None,
+        words: Timed | None = None,
     ) -> Motion:
         """What any face does while it says `audio`; the arguments are those of `speak`."""
-        check_options(seed, expression_scale, head_motion)
+        controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
         speech = Speech.of(audio, sample_rate)
-        features = self.audio_encoder(speech)  # [A, D]
-        motion = self.motion_generator(features)  # expression [T, 52], head pose [T, 6]
-        motion = scale_motion(motion, expression_scale, head_motion)
-        return add_idle(motion, seed=seed, head_motion=head_motion)
+        return self._say(speech, known_segments(phones, words, speech), controls)
+
+    def _say(self, speech: Speech, segments: list[Segment] | None, controls: Controls) -> Motion:
+        """The motion of `speech`: of its phones `segments` where they are known, else of what is heard."""
+        if segments is None:
+            features = self.audio_encoder(speech)  # [A, D]
+            style = controls.strengths(math.ceil(len(features) * FPS / self.audio_encoder.rate))  # [T, 2] or neutral
+            motion = self.motion_generator(features) if style is None else self.motion_generator(features, style=style)
+        else:
+            motion = motion_of_phones(segments, speech, controls.strengths(speech.frames(FPS)))
+        return controls.enliven(motion)  # as strong as was asked for; blinks, gaze, a head never quite still; mood
 
     def draw(self, portrait: Portrait, motion: Motion, speech: Speech | None = None) -> Clip:
         """A clip of `portrait` moving by `motion`, as long as `speech` if there is one."""
@@ -136,9 +166,9 @@ class TalkingHead:
         A video's sound comes along from its beginning; where it is longer than the picture, the last pose is held.
         Raises MotionUnreadable, VideoUnreadable, NoFaceFound and the errors of images.
         """
-        check_options(0, expression_scale, head_motion)
+        controls = Controls(expression_scale=expression_scale, head_motion=head_motion)
         moved, speech = self._motion_of(motion)
-        moved = scale_motion(moved, expression_scale, head_motion).resample(self.animator.fps or moved.fps)
+        moved = controls.scale(moved).resample(self.animator.fps or moved.fps)
         if speech is not None and speech.frames(moved.fps) > len(moved):
             moved = moved.resample(moved.fps, speech.frames(moved.fps))
         return self._clip(self.portrait(image), moved, speech)
@@ -176,26 +206,6 @@ class TalkingHead:
         except InputError as error:
             warn(TalkingHeadWarning, f"the sound is left out: {error}")
             return moved, None
-
-
-def scale_motion(motion: Motion, expression_scale: float, head_motion: float) -> Motion:
-    """`motion` with its expression and its pose made weaker or stronger."""
-    if expression_scale == head_motion == 1:
-        return motion
-    expression = motion.expression
-    if expression_scale != 1:
-        expression = np.clip(expression * np.float32(expression_scale), 0, 1)
-    head = np.float32(head_motion)
-    return Motion(expression, motion.rotation * head, motion.translation * head, motion.fps, motion.state)
-
-
-def check_options(seed: Any, expression_scale: Any, head_motion: Any) -> None:
-    """Raise ValueError unless the options of `speak` are in their ranges."""
-    if not isinstance(seed, Integral) or int(seed) < 0:
-        raise ValueError(f"seed must be a whole number, 0 or more, not {seed!r:.40}")
-    for name, value in (("expression_scale", expression_scale), ("head_motion", head_motion)):
-        if not (isinstance(value, Real) and 0 <= float(value) <= 2):
-            raise ValueError(f"{name} must be a number from 0 to 2, not {value!r:.40}")
 
 
 def choose_device(device: str) -> str:

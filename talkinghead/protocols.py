@@ -40,8 +40,15 @@ class AudioEncoder(Protocol):
 class MotionGenerator(Protocol):
     """Turns what was heard into what the face does."""
 
-    def __call__(self, features: Array, *, after: Motion | None = None) -> Motion:
-        """Motion for audio features [A, D], continuing `after` the motion made last."""
+    def __call__(self, features: Array, *, style: Array | None = None, after: Motion | None = None) -> Motion:
+        """Motion at 25 frames a second for audio features [A, D], continuing `after` the motion made last.
+
+        The head's pitch may nod on accents and the inner brows rise on them: what idle motion makes of both differs
+        for each seed. Blinks and gaze are added later.
+
+        style: [T, 2] strength of jaw and lips in each frame, 0.4 to 1.6; given only where some are not 1, the neutral
+            one, so that a generator without styles works as long as none is asked for
+        """
         ...
 
 

@@ -6,7 +6,7 @@ import sys
 import talkinghead
 from talkinghead import errors
 
-TYPES = {"TalkingHead", "Speech", "Portrait", "Motion", "Clip"}
+TYPES = {"TalkingHead", "Speech", "Portrait", "Motion", "Clip", "Style"}
 
 
 def test_the_public_names_are_these_and_no_others() -> None:

@@ -1,10 +1,12 @@
 """The commands, as processes where that matters: exit codes, one line on stderr, one line of JSON."""
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from skimage.data import astronaut
 from typer.testing import CliRunner
 
 from talkinghead import Motion
-from talkinghead.cli import app, face_choice
+from talkinghead.blendshapes import INDEX
+from talkinghead.cli import app, face_choice, motion, speak
+from talkinghead.motion.idle import BLINKS_PER_MINUTE
 
 ROOT = Path(__file__).parents[1]
 HELLO = ROOT / "examples" / "hello.flac"
@@ -109,6 +113,49 @@ def test_motion_then_animate_then_track(face: Path, short: Path, tmp_path: Path)
         assert json.loads(done.stdout.splitlines()[-1])["frames"] == 25
 
     assert np.isfinite(Motion.load(tmp_path / "t.npz").expression).all()
+
+
+def test_how_and_what_is_said_are_options(short: Path, tmp_path: Path) -> None:
+    (tmp_path / "phones.json").write_text(json.dumps([[0.2, 0.6, "AA1"], [0.6, 0.7, "P"]]))
+    options = ["--style", "shout", "--articulation", "0.9", "--mood", "happy=0.6,surprised=0.2", "--blink-rate", "0"]
+    command = ["motion", str(short), "--phones", str(tmp_path / "phones.json"), "-o"]
+
+    for name, extra in (("plain.npz", []), ("shouted.npz", options)):
+        done = CliRunner().invoke(app, [*command, str(tmp_path / name), *extra], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+
+    plain, shouted = (Motion.load(tmp_path / name).expression for name in ("plain.npz", "shouted.npz"))
+    assert shouted[10, INDEX["jawOpen"]] > 1.1 * plain[10, INDEX["jawOpen"]]
+    assert shouted[0, INDEX["mouthSmileLeft"]] > 0.2
+    assert shouted[:, INDEX["eyeBlinkLeft"]].max() < 0.1
+
+
+def test_words_are_read_from_a_file(short: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    (tmp_path / "words.json").write_text(json.dumps([[0.2, 0.6, "Mama"]]))
+
+    done = CliRunner().invoke(
+        app, ["motion", str(short), "-o", str(tmp_path / "m.npz"), "--words", str(tmp_path / "words.json")]
+    )
+
+    assert done.exit_code == 0, done.output
+    assert Motion.load(tmp_path / "m.npz").expression[:, INDEX["jawOpen"]].max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "option", [("--style", "loud"), ("--mood", "odd"), ("--mood", "happy=very"), ("--phones", "missing.json")]
+)
+def test_a_wrong_way_to_say_it_is_an_error(option: tuple[str, str], short: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["motion", str(short), "-o", str(tmp_path / "m.npz"), *option])
+
+    assert isinstance(done.exception, ValueError)
+    assert option[1].split("=")[0] in str(done.exception)
+    assert not (tmp_path / "m.npz").exists()
+
+
+@pytest.mark.parametrize("command", [speak, motion])
+def test_the_blink_rate_of_a_command_is_that_of_python(command: Callable[..., None]) -> None:
+    assert inspect.signature(command).parameters["blink_rate"].default == BLINKS_PER_MINUTE
 
 
 def test_doctor_finds_this_machine_well() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from skimage.data import astronaut
 from talkinghead import (
     AudioTooShort,
     ImageUnreadable,
+    InputError,
     Motion,
     NoFaceFound,
     OutputExists,
     Portrait,
     Speech,
+    Style,
     TalkingHead,
     TalkingHeadWarning,
     WeightsMissing,
@@ -51,6 +54,26 @@ def portrait(head: TalkingHead) -> Portrait:
 @pytest.fixture(scope="module")
 def hello() -> Speech:
     return demo_speech()
+
+
+class Listener:
+    """An encoder and a generator for tests: remembers what it was asked, and moves nothing."""
+
+    rate, size = 50.0, 4
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, heard: Any, **options: Any) -> Any:
+        if isinstance(heard, Speech):
+            return np.zeros((heard.frames(self.rate), self.size), np.float32)
+        self.asked.append(options)
+        return Motion.still(-(-len(heard) // 2))
+
+
+def never(*_: object, **__: object) -> Any:
+    """A part that must not run."""
+    raise AssertionError("a model ran")
 
 
 def lip_gap(motion: Motion) -> Array:
@@ -131,6 +154,100 @@ def test_expression_scale_and_head_motion_do_what_they_say(head: TalkingHead, he
         head.motion(hello, head_motion=float("nan"))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"style": "loud"},
+        {"style": [(0, "shout"), (0, "mumble")]},
+        {"articulation": 3},
+        {"mood": "odd"},
+        {"mood": {"happy": 2}},
+        {"blink_rate": 99},
+        {"phones": [(0, 1, "QX")]},
+        {"phones": [(0, 99, "AA")]},
+        {"phones": [], "words": []},
+    ],
+)
+def test_wrong_options_are_refused_before_a_model_runs(hello: Speech, wrong: dict[str, Any]) -> None:
+    fragile = TalkingHead(never, never, never, never)  # type: ignore[arg-type]
+    for said in (lambda: fragile.motion(hello, **wrong), lambda: fragile.speak(astronaut(), hello, **wrong)):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            said()
+
+
+def test_a_generator_is_told_the_style_of_every_frame_and_only_if_one_is_asked_for() -> None:
+    listener = Listener()
+    head = TalkingHead(never, listener, listener, never)  # type: ignore[arg-type]
+    speech = Speech(np.full(SAMPLE_RATE + 100, 0.1, np.float32))
+
+    head.motion(speech)
+    head.motion(speech, style="neutral", articulation=1)
+    head.motion(speech, style=Style(1.2, 0.9))
+    head.motion(speech, style=[(0.0, "neutral"), (1.0, Style(1.5, 0.5))], articulation=[(0.0, 1.0), (1.0, 1.2)])
+
+    assert listener.asked[:2] == [{}, {}]
+    fixed, changing = (asked["style"] for asked in listener.asked[2:])
+    assert fixed.dtype == np.float32
+    np.testing.assert_allclose(fixed, np.tile(np.float32([1.2, 0.9]), (26, 1)))
+    np.testing.assert_allclose(changing[0], 1)
+    np.testing.assert_allclose(changing[25], [1.6, 0.6], rtol=1e-6)
+
+
+def test_known_phones_move_the_lips_without_a_model(hello: Speech) -> None:
+    deaf = TalkingHead(never, never, never, never)  # type: ignore[arg-type]
+    phones = [(1.0, 1.5, "AA1"), (1.5, 1.65, "B"), (1.65, 2.0, "AA1")]
+
+    motion = deaf.motion(hello, phones=phones)
+    shouted = deaf.motion(hello, phones=phones, style="shout")
+
+    gap = lip_gap(motion)
+    assert len(motion) == hello.frames(25)
+    assert np.abs(gap[:20]).max() < 0.02
+    assert gap[28:36].min() > 0.5
+    assert np.abs(gap[37:42]).min() < 0.02
+    assert np.abs(gap[60:]).max() < 0.02
+    assert motion.rotation.std(0).min() > 0.005  # the head moves
+    assert lip_gap(shouted)[32] > 1.2 * gap[32]
+
+
+def test_known_words_move_the_lips_without_a_model(hello: Speech) -> None:
+    pytest.importorskip("pocketsphinx")
+    deaf = TalkingHead(never, never, never, never)  # type: ignore[arg-type]
+
+    motion = deaf.motion(hello, words=[(0.5, 0.9, "Mama"), (2.0, 2.4, "papa.")])
+
+    gap = lip_gap(motion)
+    assert gap[13:24].max() > 0.5
+    assert gap[50:61].max() > 0.5
+    assert np.abs(gap[30:45]).max() < 0.02
+    with pytest.raises(InputError, match="'blorptz' is not in the pronouncing dictionary"):
+        deaf.motion(hello, words=[(0, 1, "blorptz")])
+
+
+def test_a_mood_is_seen_and_leaves_the_lips_to_speech(head: TalkingHead, hello: Speech) -> None:
+    plain = head.motion(hello)
+    happy = head.motion(hello, mood={"happy": 0.8})
+    later = head.motion(hello, mood=[(3.0, None), (4.0, "sad")])
+
+    smile, frown = INDEX["mouthSmileLeft"], INDEX["mouthFrownLeft"]
+    assert (happy.expression[:, smile] - plain.expression[:, smile]).mean() > 0.2
+    np.testing.assert_allclose(lip_gap(happy), lip_gap(plain), atol=0.01)
+    np.testing.assert_array_equal(happy.rotation, plain.rotation)
+    np.testing.assert_array_equal(later.expression[:75], plain.expression[:75])
+    assert later.expression[110:, frown].mean() > 0.3
+
+
+def test_the_blink_rate_is_that_of_speak_and_motion(head: TalkingHead, portrait: Portrait, hello: Speech) -> None:
+    clip = head.speak(portrait, hello, blink_rate=0, seed=3, mood="angry")
+
+    motion = head.motion(hello, blink_rate=0, seed=3, mood="angry")
+
+    assert clip.motion is not None
+    np.testing.assert_array_equal(clip.motion.expression, motion.expression)
+    assert motion.expression[:, INDEX["eyeBlinkLeft"]].max() < 0.3
+    assert head.motion(hello, blink_rate=60, seed=3).expression[:, INDEX["eyeBlinkLeft"]].max() > 0.8
+
+
 def test_an_animator_of_another_rate_gets_motion_of_that_rate(portrait: Portrait, hello: Speech) -> None:
     head = TalkingHead.from_pretrained(animator=Still())
 
@@ -158,9 +275,6 @@ def test_animate_takes_motion_a_file_or_a_video_with_its_sound(
 
 
 def test_bad_input_is_refused_before_a_model_runs(head: TalkingHead, hello: Speech, tmp_path: Path) -> None:
-    def never(*_: object) -> None:
-        raise AssertionError("a model ran")
-
     fragile = TalkingHead(head.face_tracker, never, never, never)  # type: ignore[arg-type]
 
     with pytest.raises(AudioTooShort):
