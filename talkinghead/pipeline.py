@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from .audio import AudioSource
 from .errors import AudioEmpty, InputError, TalkingHeadWarning, warn
@@ -23,7 +24,8 @@ from .motion.spoken import FPS, Timed, known_segments, motion_of_phones
 from .motion.style import StyleChoice
 from .presets import DEFAULT, FaceChoice, load_parts, save_parts
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
-from .types import Clip, Frame, Motion, Portrait, Speech
+from .streaming import PieceGenerator, resampled, stream_motion
+from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech
 from .video import open_video
 
 
@@ -126,6 +128,35 @@ class TalkingHead:
         controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
         speech = Speech.of(audio, sample_rate)
         return self._say(speech, known_segments(phones, words, speech), controls)
+
+    def stream_motion(
+        self,
+        chunks: Iterable[Array],
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        seed: int = 0,
+        expression_scale: float = 1.0,
+        head_motion: float = 1.0,
+        style: StyleChoice = "neutral",
+        articulation: Curve = 1.0,
+        mood: Mood = None,
+        blink_rate: float = BLINKS_PER_MINUTE,
+    ) -> Iterator[Motion]:
+        """The motion of speech while it is still being spoken: for each chunk what is certain by then, maybe nothing.
+
+        chunks: [N] mono float32 samples, -1 to 1, at `sample_rate`, of any length
+
+        The pieces together are what `motion` gives for the whole, the last 0.2 s of it when the chunks end (micro).
+        The other arguments are those of `speak`. Memory does not grow.
+
+        Raises ValueError for options out of range, and for an audio encoder that cannot hear pieces (the public
+        Whisper models); TypeError for chunks of another kind.
+        """
+        controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
+        encoder, generator = self.audio_encoder, self.motion_generator
+        if not hasattr(encoder, "hear") or not hasattr(generator, "look_ahead"):
+            raise ValueError("this talking head's parts cannot hear a sound in pieces")
+        return stream_motion(encoder, cast("PieceGenerator", generator), resampled(chunks, sample_rate), controls)
 
     def _say(self, speech: Speech, segments: list[Segment] | None, controls: Controls) -> Motion:
         """The motion of `speech`: of its phones `segments` where they are known, else of what is heard."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from .audio import SAMPLE_RATE
+from .motion.controls import Controls
+from .motion.idle import LOOK_BACK
 from .types import Array, Motion, check_array
 
 FEATURES_PER_FRAME = 2
@@ -31,10 +34,14 @@ class PieceGenerator(Protocol):
         """How many features beyond its own two a frame hears."""
         ...
 
-    def __call__(self, features: Array, *, after: Motion | None = ..., ahead: Array | None = ...) -> Motion: ...
+    def __call__(
+        self, features: Array, *, style: Array | None = ..., after: Motion | None = ..., ahead: Array | None = ...
+    ) -> Motion: ...
 
 
-def stream_motion(encoder: PieceEncoder, generator: PieceGenerator, chunks: Iterable[Array]) -> Iterator[Motion]:
+def stream_motion(
+    encoder: PieceEncoder, generator: PieceGenerator, chunks: Iterable[Array], controls: Controls
+) -> Iterator[Motion]:
     """The motion of each of `chunks` [N] of speech at 16 kHz, as far as it is certain: one for each, maybe empty.
 
     Together they are the motion of the whole speech, to rounding: the last frames follow when the chunks end. A frame
@@ -45,15 +52,27 @@ def stream_motion(encoder: PieceEncoder, generator: PieceGenerator, chunks: Iter
     waiting = np.zeros((0, encoder.size), np.float32)  # features of frames that are not certain yet
     state: tuple[Any, ...] = ()
     motion: Motion | None = None
+    recent, start = Motion.still(0), 0  # what was made last, and the number of the next frame
     for samples, last in _with_last(chunks):
         features, hearing = encoder.hear(samples, *state, last=last)
         state, waiting = (hearing,), np.concatenate([waiting, features])
         certain = max(0, len(waiting) - generator.look_ahead) // FEATURES_PER_FRAME * FEATURES_PER_FRAME
         count = len(waiting) if last else certain
+        style = controls.strengths(-(-count // FEATURES_PER_FRAME), start=start)
         ahead = waiting[count:][: generator.look_ahead]
-        motion = generator(waiting[:count], after=motion, ahead=ahead if len(ahead) else None)
+        motion = generator(waiting[:count], style=style, after=motion, ahead=ahead if len(ahead) else None)
         waiting = waiting[count:]
-        yield motion
+        yield controls.enliven(motion, start=start, before=recent)
+        recent, start = _last_second(recent, motion), start + len(motion)
+
+
+def _last_second(before: Motion, motion: Motion) -> Motion:
+    """The end of two motions, one after the other: what decides about the frames that follow them."""
+    tracks = ("expression", "rotation", "translation")
+    kept = -math.ceil(LOOK_BACK * motion.fps)
+    return Motion(
+        *(np.concatenate([getattr(before, name), getattr(motion, name)])[kept:] for name in tracks), motion.fps
+    )
 
 
 def resampled(chunks: Iterable[Any], sample_rate: int) -> Iterator[Array]:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from talkinghead import TalkingHead
 from talkinghead.audio_encoder import SILENCE, WhisperConfig, WhisperEncoder
+from talkinghead.demo import demo_speech
 from talkinghead.motion.articulation import lip_gap
 from talkinghead.motion.faceformer import CHANNELS, FaceFormer, FaceFormerConfig
 from talkinghead.motion.generator import WORTH_COMPILING, FaceFormerGenerator
@@ -139,3 +141,54 @@ def test_lips_are_shut_where_a_bilabial_is_heard_for_sure(network: FaceFormer) -
     assert 10 < sure.sum() < 90
     assert gap[sure].max() < 0.001
     assert gap[~sure].max() > 0.5
+
+
+@pytest.fixture(scope="module")
+def head() -> TalkingHead:
+    return TalkingHead.from_pretrained(device="cpu")
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 5.0])
+def test_motion_of_pieces_is_that_of_the_whole(head: TalkingHead, seconds: float) -> None:
+    speech = demo_speech()
+    size = int(seconds * 16_000)
+    chunks = [speech.samples[begin : begin + size] for begin in range(0, len(speech.samples), size)]
+    options = {"seed": 3, "style": [(0.0, "neutral"), (3.0, "enunciate")], "mood": [(0.0, "calm"), (4.0, "happy")]}
+
+    pieces = list(head.stream_motion(chunks, **options))
+    whole = head.motion(speech, **options)
+
+    assert len(pieces) == len(chunks) + 1
+    assert sum(map(len, pieces)) == len(whole)
+    for name in ("expression", "rotation", "translation"):
+        together = np.concatenate([getattr(piece, name) for piece in pieces])
+        assert np.abs(together - getattr(whole, name)).max() < 1e-3, name
+
+
+def test_a_frame_comes_a_fifth_of_a_second_after_its_sound(head: TalkingHead) -> None:
+    chunks = np.array_split(demo_speech().samples, 30)
+
+    heard, made = 0, 0
+    for chunk, piece in zip(chunks, head.stream_motion(iter(chunks)), strict=False):
+        heard, made = heard + len(chunk), made + len(piece)
+        assert made >= int((heard / 16_000 - 0.2) * 25)
+
+
+def test_sound_of_another_rate_is_streamed_without_seams(head: TalkingHead) -> None:
+    import soxr
+
+    speech = demo_speech()
+    chunks = np.array_split(soxr.resample(speech.samples, 16_000, 24_000), 25)
+
+    pieces = list(head.stream_motion(chunks, 24_000))
+
+    expression = np.concatenate([piece.expression for piece in pieces])
+    whole = head.motion(speech).expression
+    assert abs(len(expression) - len(whole)) <= 1
+    frames = min(len(expression), len(whole))
+    assert np.corrcoef(lip_gap(expression[:frames]), lip_gap(whole[:frames]))[0, 1] > 0.99
+
+
+def test_wrong_chunks_are_refused(head: TalkingHead) -> None:
+    with pytest.raises(TypeError, match="chunk"):
+        list(head.stream_motion([np.zeros(100, np.int16)]))  # type: ignore[list-item]
