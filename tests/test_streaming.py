@@ -6,6 +6,7 @@ import torch
 
 from talkinghead import TalkingHead
 from talkinghead.audio_encoder import SILENCE, WhisperConfig, WhisperEncoder
+from talkinghead.blendshapes import INDEX
 from talkinghead.demo import demo_speech
 from talkinghead.motion.articulation import lip_gap
 from talkinghead.motion.faceformer import CHANNELS, FaceFormer, FaceFormerConfig
@@ -132,7 +133,7 @@ def test_lips_are_shut_where_a_bilabial_is_heard_for_sure(network: FaceFormer) -
     assert network.phones is not None
     features = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
     with torch.no_grad():
-        network.predict.bias[24] = 0.4  # jawOpen: an open mouth
+        network.predict.bias[INDEX["jawOpen"]] = 0.4 / network.scale[INDEX["jawOpen"]]  # an open mouth
         network.phones.weight[PHONE_INDEX["p"], 0] = 8.0  # the first number of a feature says p
     sure = generator.phones(features)[:, PHONE_INDEX["p"]].reshape(-1, 2).max(axis=1) > generator.seal[1]
 

@@ -40,6 +40,9 @@ class FaceFormerConfig:
     behind, ahead: features heard before the frame's own two, and after the first of them
     styles:   numbers that say how to speak (see motion.style); 0 for none
     phones:   phones that are told from the features (see motion.phones); 0 for none
+    strength: style that is neutral: where sound is ambiguous a network moves by the mean of what it might be, which
+              is less than people move, so that it must be asked for more
+    seal:     probabilities of p, b or m from which lips begin to shut, and at which they are shut
     """
 
     features: int = 128
@@ -52,6 +55,8 @@ class FaceFormerConfig:
     ahead: int = 4
     styles: int = 0
     phones: int = 0
+    strength: float = 1.0
+    seal: tuple[float, float] = (0.2, 0.55)
 
     def __post_init__(self) -> None:
         limits = {"features": 4096, "width": 2048, "heads": 64, "layers": 64, "period": 1000}
@@ -68,6 +73,8 @@ class FaceFormerConfig:
             raise ValueError(
                 f"styles must be 0 or {STYLES} and phones 0 or {len(PHONES)}, not {self.styles} and {self.phones}"
             )
+        if not 0.5 <= self.strength <= 2 or not 0 <= self.seal[0] < self.seal[1] <= 1:
+            raise ValueError(f"strength must be 0.5 to 2 and seal rise within 0 to 1, not {self.strength}, {self.seal}")
 
     @property
     def band(self) -> int:

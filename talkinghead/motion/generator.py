@@ -26,7 +26,7 @@ SECTION = "faceformer"  # of config.json, and the prefix of its weights
 FPS = 25.0
 BLOCK = 250  # frames whose sound is prepared at once; bounds memory
 WORTH_COMPILING = 500  # frames at once from which compiled steps pay for being compiled
-SEAL = (0.2, 0.55)  # see FaceFormerGenerator; chosen on real and synthetic speech, see MODEL_CARD.md
+STRONGEST = 2.0  # style that a network is asked for at most: beyond what it saw in training
 
 
 class GeneratorState(NamedTuple):
@@ -49,13 +49,10 @@ class FaceFormerGenerator:
 
     fps = FPS
 
-    def __init__(
-        self, network: FaceFormer, *, device: str | torch.device = "cpu", seal: tuple[float, float] = SEAL
-    ) -> None:
-        """`seal`: probabilities of p, b or m from which lips begin to shut, and at which they are shut."""
+    def __init__(self, network: FaceFormer, *, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
-        self.seal = seal
+        self.seal = network.config.seal
         self._stepper: Stepper | None = None
 
     @classmethod
@@ -102,6 +99,9 @@ class FaceFormerGenerator:
             check_array("style", style, np.float32, frames, STYLES)
             if not config.styles:
                 raise ValueError("this motion generator was trained without styles; leave style out")
+        if config.styles:
+            neutral = np.ones((frames, STYLES), np.float32) if style is None else style
+            style = np.minimum(neutral * np.float32(config.strength), np.float32(STRONGEST))
         state = self._begin() if after is None else _state_of(after)
         if not frames:
             return _as_motion(np.zeros((0, CHANNELS), np.float32), state)
