@@ -274,7 +274,7 @@ class WhisperEncoder:
         tokens: Tensor = self.network(mels.to(self.device))
         return tokens.float()
 
-    def _mel(self, samples: Array, start: int, offset: int) -> Tensor:
+    def _mel(self, samples: Array, start: int, offset: int = 0) -> Tensor:
         """Log-mel spectrogram [n_mels, 2 * n_ctx] of the window that starts at token `start`; silence outside."""
         first = start * SAMPLES_PER_TOKEN - MARGIN - offset
         last = first + self.config.n_ctx * SAMPLES_PER_TOKEN + 2 * MARGIN

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import TalkingHeadError
+from .errors import InputError, TalkingHeadError
 
 if TYPE_CHECKING:
     from .pipeline import TalkingHead
@@ -237,7 +237,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
 def corpus(
     output: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.", show_default=False)],
     hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech to synthesise.")] = 3.5,
-    seed: Annotated[int, typer.Option(help="Of texts, voices and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of texts, voices and augmentation.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Synthesise speech with known phones, and the face that says it, to train on."""
@@ -246,25 +246,96 @@ def corpus(
     make_corpus(output, hours=hours, seed=seed, workers=workers)
 
 
+Videos = Annotated[list[Path], typer.Argument(metavar="VIDEOS", help="Videos or folders of them.", show_default=False)]
+
+
+@app.command()
+def prepare(
+    videos: Videos,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", show_default=False)],
+    licence: Annotated[str, typer.Option(help="Of the videos, for the model card.")] = "unknown",
+    validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of clips to judge by.")] = 0.1,
+    phones: Annotated[bool, typer.Option("--phones", help="Align the words in NAME.txt beside a video.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Track the speaking face in each of VIDEOS, to train on; run again, it goes on where it stopped."""
+    from .evaluation.alignment import align, import_extra
+    from .training.prepare import describe, prepare_corpus
+
+    aligner = align if phones and import_extra("pocketsphinx") else None
+    prepare_corpus(videos, output, validation=validation, licence=licence, workers=workers, align=aligner)
+    typer.echo(describe(output))
+
+
+@app.command()
+def fit_articulation(
+    videos: Videos,
+    transcripts: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Lines of id|text|normalised text.", show_default=False)
+    ] = None,
+) -> None:
+    """Fit the articulation model to the lips in VIDEOS whose words are known, and tell what that is worth."""
+    from tqdm import tqdm
+
+    from .evaluation.alignment import align, import_extra
+    from .evaluation.lipsync import FPS, Lips
+    from .evaluation.recordings import FAILURES, LeftOut, find_files, reason
+    from .evaluation.words import read_transcripts
+    from .face.tracker import MediaPipeTracker
+    from .training.fit import FilmedLips, check_moves, report
+    from .types import Speech
+    from .video import open_video
+
+    import_extra("pocketsphinx")
+    words = {} if transcripts is None else read_transcripts(transcripts)
+    files, left_out = find_files(videos)
+    clips: dict[str, FilmedLips] = {}
+    for name, path in tqdm(files, unit="film", disable=None):
+        try:
+            speech, video = Speech.of(path), open_video(path)
+            said = align(speech.samples, path, words)
+            if said.source == "recognised":
+                raise InputError("its words are not known: write them into NAME.txt beside it, or give --transcripts")
+            lips = Lips.of(MediaPipeTracker().follow(video), float(video.fps))
+            clip = FilmedLips.of(said.segments, speech, lips.aperture, lips.width, FPS)
+            check_moves(clip)
+            clips[name] = clip
+        except FAILURES as error:
+            left_out.append(LeftOut(name, "all", reason(error)))
+    for item in left_out:
+        typer.echo(f"talkinghead: warning: {item.name} is left out: {item.reason}", err=True)
+    typer.echo(report(clips))
+
+
 @train.command("motion")
 def train_motion_command(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A recipe from configs/.", show_default=False)],
-    corpus: Annotated[Path, typer.Option(help="A folder made by `talkinghead corpus`.", show_default=False)],
+    corpus: Annotated[
+        list[Path],
+        typer.Option(help="A folder made by `talkinghead corpus` or `prepare`; may be repeated.", show_default=False),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", show_default=False)],
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help='Start from "micro", a folder or a hub id: fine-tuning.', show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Train an audio encoder and a FaceFormer together, on a corpus; run again, it goes on where it stopped."""
+    """Train an audio encoder and a FaceFormer together, on corpora; run again, it goes on where it stopped."""
     from tqdm import tqdm
 
     from .training.train import TrainConfig, train_motion
 
     recipe = TrainConfig.read(config)
-    with tqdm(desc="steps", total=recipe.steps, unit="step", disable=None) as bar:
+    total = recipe.steps if recipe.cpu_minutes is None else None
+    with tqdm(desc="steps", total=total, unit="step", disable=None) as bar:
 
         def show(step: int, losses: dict[str, float]) -> None:
             bar.update(step - bar.n)
             bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()}, refresh=False)
 
-        folder = train_motion(recipe, corpus, output, report=show)
+        folder = train_motion(recipe, corpus, output, init=init, report=show)
     typer.echo(f"{folder}: trained")
 
 

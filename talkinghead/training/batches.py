@@ -103,6 +103,7 @@ class Hearing:
     tone:     largest change of the tone balance, in units of 40 dB
     warp:     lowest and highest stretch of the mel axis: other lengths of the vocal tract
     mask:     chance of hiding a band of up to `mask_bands` mels, and likewise of up to `mask_mels` moments
+    masks:    how often each is tried: more of them teach to hear from less (Park et al., SpecAugment, 2019)
     silent:   share of windows in which nobody speaks
     """
 
@@ -110,6 +111,7 @@ class Hearing:
     tone: float = 0.12
     warp: tuple[float, float] = (0.88, 1.13)
     mask: float = 0.4
+    masks: int = 1
     mask_bands: int = 10
     mask_mels: int = 12
     silent: float = 0.05
@@ -119,8 +121,8 @@ class Hearing:
             raise ValueError("level and warp must go from low to high, and warp be above 0")
         if not (2 <= self.mask_bands <= 80 and self.mask_mels >= 2):
             raise ValueError("mask_bands must be 2 to 80, and mask_mels at least 2")
-        if not (0 <= self.mask <= 1 and 0 <= self.silent <= 1 and self.tone >= 0):
-            raise ValueError("mask and silent must be 0 to 1, and tone 0 or more")
+        if not (0 <= self.masks <= 20 and 0 <= self.mask <= 1 and 0 <= self.silent <= 1 and self.tone >= 0):
+            raise ValueError("mask and silent must be 0 to 1, masks 0 to 20, and tone 0 or more")
 
     def change(self, mel: NDArray[np.float32], floor: float, rng: Generator) -> NDArray[np.float32]:
         """`mel` [2 A, 80] as another microphone, room and throat would give it."""
@@ -132,12 +134,13 @@ class Hearing:
         knots = rng.uniform(-self.tone, self.tone, 5)
         tone = np.interp(np.arange(bands), np.linspace(0, bands - 1, len(knots)), knots - knots.mean())
         mel = np.maximum(mel + tone + rng.uniform(*self.level), floor).astype(np.float32)
-        if rng.random() < self.mask:
-            first = rng.integers(bands - self.mask_bands)
-            mel[:, first : first + rng.integers(1, self.mask_bands)] = floor
-        if rng.random() < self.mask:
-            first = rng.integers(mels - self.mask_mels)
-            mel[first : first + rng.integers(1, self.mask_mels)] = floor
+        for _ in range(self.masks):
+            if rng.random() < self.mask:
+                first = rng.integers(bands - self.mask_bands)
+                mel[:, first : first + rng.integers(1, self.mask_bands)] = floor
+            if rng.random() < self.mask:
+                first = rng.integers(mels - self.mask_mels)
+                mel[first : first + rng.integers(1, self.mask_mels)] = floor
         return np.asarray(mel)
 
     def silence(self, like: Window, floor: float, rng: Generator) -> Window:

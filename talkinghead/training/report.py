@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..blendshapes import INDEX
 from ..types import EXPRESSIONS
-from .batches import Batch, Example, as_batch, window_of
+from .batches import UNKNOWN, Batch, Example, as_batch, window_of
 from .losses import mouth_shape_of_expression
 from .model import MotionModel
 
@@ -47,7 +47,7 @@ def validate(model: MotionModel, examples: Sequence[Example], length: int, floor
         "jaw": _correlation(made[..., INDEX["jawOpen"]], wanted[..., INDEX["jawOpen"]]),
         "pucker": _correlation(made[..., INDEX["mouthPucker"]], wanted[..., INDEX["mouthPucker"]]),
         "speed": float(np.diff(opening[..., 0]).std() / np.diff(target[..., 0]).std()),
-        "phones": float(right.mean()),
+        "phones": float(right.mean()) if len(right) else float("nan"),
     }
 
 
@@ -57,7 +57,7 @@ def _run(model: MotionModel, batch: Batch) -> tuple[NDArray[np.float32], NDArray
     start = model.faceformer.start(len(batch.mel))
     made, _ = model.faceformer.generate(model.listen(features), batch.before[:, None], start, batch.frame_style)
     assert model.faceformer.phones is not None
-    known = model.faceformer.phones(features).argmax(dim=-1) == batch.phones
+    known = (model.faceformer.phones(features).argmax(dim=-1) == batch.phones)[batch.phones != UNKNOWN]
     return made.numpy(), batch.frames.numpy(), known.numpy()
 
 
