@@ -24,7 +24,7 @@ from .motion.spoken import FPS, Timed, known_segments, motion_of_phones
 from .motion.style import StyleChoice
 from .presets import DEFAULT, FaceChoice, load_parts, save_parts
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
-from .streaming import PieceGenerator, resampled, stream_motion
+from .streaming import PieceEncoder, PieceGenerator, resampled, stream_motion
 from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech
 from .video import open_video
 
@@ -153,10 +153,10 @@ class TalkingHead:
         Whisper models); TypeError for chunks of another kind.
         """
         controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
-        encoder, generator = self.audio_encoder, self.motion_generator
-        if not hasattr(encoder, "hear") or not hasattr(generator, "look_ahead"):
+        if not hasattr(self.audio_encoder, "hear") or not hasattr(self.motion_generator, "look_ahead"):
             raise ValueError("this talking head's parts cannot hear a sound in pieces")
-        return stream_motion(encoder, cast("PieceGenerator", generator), resampled(chunks, sample_rate), controls)
+        encoder, generator = cast("PieceEncoder", self.audio_encoder), cast("PieceGenerator", self.motion_generator)
+        return stream_motion(encoder, generator, resampled(chunks, sample_rate), controls)
 
     def _say(self, speech: Speech, segments: list[Segment] | None, controls: Controls) -> Motion:
         """The motion of `speech`: of its phones `segments` where they are known, else of what is heard."""

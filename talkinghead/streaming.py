@@ -19,7 +19,10 @@ FEATURES_PER_FRAME = 2
 class PieceEncoder(Protocol):
     """An audio encoder that hears a sound in pieces, as WhisperEncoder does."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How wide a feature is."""
+        ...
 
     def hear(self, samples: Array, after: Any = ..., *, last: bool = False) -> tuple[Array, Any]:
         """The features that are certain now, and what to go on from."""
@@ -68,11 +71,13 @@ def stream_motion(
 
 def _last_second(before: Motion, motion: Motion) -> Motion:
     """The end of two motions, one after the other: what decides about the frames that follow them."""
-    tracks = ("expression", "rotation", "translation")
     kept = -math.ceil(LOOK_BACK * motion.fps)
-    return Motion(
-        *(np.concatenate([getattr(before, name), getattr(motion, name)])[kept:] for name in tracks), motion.fps
-    )
+
+    def end(name: str) -> Array:
+        track: Array = np.concatenate([getattr(before, name), getattr(motion, name)])
+        return track[kept:]
+
+    return Motion(end("expression"), end("rotation"), end("translation"), motion.fps)
 
 
 def resampled(chunks: Iterable[Any], sample_rate: int) -> Iterator[Array]:

@@ -47,7 +47,7 @@ def test_the_readme_names_real_files_and_commands() -> None:
 def test_the_readmes_python_is_python() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         source = block.replace("return ", "") if "self." in block else block
         compile(source, "README.md", "exec")
