@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from talkinghead import Motion
 from talkinghead.blendshapes import INDEX
-from talkinghead.cli import app, face_choice, motion, speak
+from talkinghead.cli import app
+from talkinghead.cli.options import face_choice
+from talkinghead.cli.speaking import motion, speak
 from talkinghead.motion.idle import BLINKS_PER_MINUTE
 
 ROOT = Path(__file__).parents[1]
