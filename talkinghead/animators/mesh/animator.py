@@ -46,6 +46,7 @@ class MeshAnimator:
 class Sitter:
     """A portrait made ready to be drawn often.
 
+    bare:    [H, W, 3] the picture without glasses
     freedom: [478, 1] how freely each landmark may move: 0 at the border of the picture, 1 inside
     loose:   [478, 1] how much of its expression each landmark shows: none where skin lies tight on the skull
     settle:  [478, 2] what brings the inner edges of closed lips together
@@ -54,6 +55,7 @@ class Sitter:
 
     portrait: Portrait
     head: Head
+    bare: Frame
     warp: Warp
     eyes: Eyes
     mouth: Mouth
@@ -74,6 +76,7 @@ class Sitter:
         return cls(
             portrait=portrait,
             head=head,
+            bare=bare,
             warp=Warp.of(bare, head, landmarks, texture),
             eyes=Eyes.of(image, landmarks),
             mouth=Mouth.of(head, image, landmarks, texture),
@@ -104,8 +107,8 @@ class Sitter:
         rest = own[:, :2] + self.settle
         lips = almond(face[:, :2] + self.settle, rest)
 
-        frame = self.warp.image.copy()
-        self.warp.draw(frame, overlapped(lips, rest), face[:, 2], around)
+        frame = self.bare.copy()
+        self.warp.draw(frame, overlapped(lips, rest), face, around)
         self.eyes.draw(frame, face, posed)
         self.mouth.draw(frame, lips, posed[:, :2] + self.settle, motion.expression[0], place)
         if self.glasses is not None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from ...face.geometry import Head
 from ...face.landmarks import CHIN, FACE_OVAL
+from ...face.matte import person_matte
 from ...face.model import Ids, face_model
 from ...types import Array, Frame
+from .opening import extent
 
 OVAL = np.array(FACE_OVAL)
 SPOKES = 2 * len(OVAL)  # from every vertex of the oval and from halfway between two
-RINGS = 12  # from the oval to the region's edge
+RINGS = 14  # from the oval to the region's edge
 
 # The region that a head can move: an ellipse about the head's middle, in face heights (forehead to chin).
 # A head with its hair is about 1.2 wide and 1.5 high.
@@ -31,6 +35,10 @@ NECK_WIDTH = 0.45
 
 # The oval's height in the model, in centimetres, where skin lies tight on the skull, and where the jaw carries it.
 TEMPLES, JAW = 1.0, -3.0
+
+# Face heights around a person over which the background takes part in the motion; people are sought in a picture of
+# the head's region, so much larger. A matte that leaves out more of the face than MISSED is not believed.
+MARGIN, WIDER, MISSED = 0.11, 0.25, 0.1
 
 BORDER = 0.12  # face heights over which motion dies away towards the picture's border: nothing lies beyond it
 
@@ -70,7 +78,7 @@ class Surround:
         pulling = [landmarks[rim, :2], rest[:-1], below_chin(head, landmarks, NECK_BELOW)]
         still = [edge, start + (edge - start) * 0.85, *(below_chin(head, landmarks, y) for y in SHOULDERS_BELOW)]
         spread = radial_spread(rings, np.concatenate(pulling), np.concatenate(still), head.height)
-        spread *= freedom(rings, image, head)[:, None]
+        spread *= (freedom(rings, image, head) * nearness(rings, image, landmarks, edge, head.height))[:, None]
         spread[-SPOKES:] = 0
         between = np.zeros((len(OVAL), spread.shape[1]))
         for i, (a, b) in enumerate(zip(OVAL, np.roll(OVAL, -1), strict=True)):
@@ -132,11 +140,40 @@ def radial_spread(points: Array, pulling: Array, still: Array, unit: float) -> A
 
     The kernel r is the smoothest that keeps the pull local; the little ridge lets close controls disagree.
     """
-    controls = np.concatenate([pulling, still], dtype=np.float64)
-    near = np.linalg.norm(controls[:, None] - controls, axis=2) / unit - 1e-3 * np.eye(len(controls))
-    far = np.linalg.norm(points[:, None] - controls, axis=2) / unit
-    spread: Array = np.linalg.solve(near, far.T).T[:, : len(pulling)]
+    controls = np.concatenate([pulling, still], dtype=np.float64) / unit
+    near = cdist(controls, controls) - 1e-3 * np.eye(len(controls))
+    weights = np.linalg.inv(near)[:, : len(pulling)]  # near is symmetric
+    spread: Array = cdist(points / unit, controls) @ weights
     return spread
+
+
+def nearness(points: Array, image: Frame, landmarks: Array, region: Array, unit: float) -> Array:
+    """How far `points` [N, 2] belong to a person in `image` [N]: 1 on one, 0 from MARGIN face heights off.
+
+    It stiffens the background, whose straight lines would bend with the head. All 1 if no person is found.
+
+    region: [M, 2] around what can move
+    unit:   pixels of a face height
+    """
+    near = np.ones(len(points), np.float32)
+    box = extent(region, image, margin=WIDER * unit)
+    if box is None:
+        return near
+    left, top, right, bottom = box
+    matte = person_matte(image[top:bottom, left:right])
+    if matte is None:
+        return near
+    face = np.zeros(matte.shape, np.uint8)
+    cv2.fillPoly(face, [np.round(landmarks[OVAL, :2] - [left, top]).astype(np.int32)], 1)
+    person = matte > 0.5
+    if not face.any() or (face > person).sum() > MISSED * face.sum():
+        return near
+    away = cv2.distanceTransform((~person & (face == 0)).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    away = cv2.GaussianBlur(away, (0, 0), max(0.03 * unit, 0.5))  # a matte's outline is ragged
+    x, y = np.rint(points - [left, top]).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < matte.shape[1]) & (y < matte.shape[0])
+    near[inside] = np.clip(1 - away[y[inside], x[inside]] / (MARGIN * unit), 0, 1)
+    return near
 
 
 def ring_triangles() -> Ids:

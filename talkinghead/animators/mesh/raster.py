@@ -95,6 +95,28 @@ def soften_silhouettes(picture: Frame, where: Array, jump: float) -> None:
 
 
 @compiled
+def enlarged(where: Array, zoom: float, left: float, top: float, out: Array) -> None:
+    """Write to `out` [H, W, 2] the places `where` [H, W, 2 or more] in a picture `zoom` times as large.
+
+    left, top: of the enlarged part in the picture; centres of pixels have whole numbers in both
+    """
+    for y in range(where.shape[0]):
+        for x in range(where.shape[1]):
+            out[y, x, 0] = (where[y, x, 0] - left + 0.5) * zoom - 0.5
+            out[y, x, 1] = (where[y, x, 1] - top + 0.5) * zoom - 0.5
+
+
+@compiled
+def shade(picture: Frame, light: Array) -> None:
+    """Multiply `picture` [H, W, 3], in place, by `light` [H, W], where that is not 1."""
+    for y in range(picture.shape[0]):
+        for x in range(picture.shape[1]):
+            if abs(light[y, x] - 1) > 1e-4:
+                for c in range(3):
+                    picture[y, x, c] = min(255.0, picture[y, x, c] * light[y, x] + 0.5)
+
+
+@compiled
 def hold_border(where: Array, left: int, top: int, width: int, height: int, reach: float) -> None:
     """Let motion die away within `reach` pixels of the border of a picture: what lies beyond it is not known.
 

@@ -12,10 +12,14 @@ from ...face.model import Ids, face_model
 from ...types import Array, Frame
 from .field import Surround
 from .opening import extent
-from .raster import hold_border, rasterise, soften_silhouettes
+from .raster import enlarged, hold_border, rasterise, shade, soften_silhouettes
+from .shading import Shading
 from .skin import LidSkin
 
 BORDER = 0.03  # face heights
+# A texture so much finer, read linearly, is as sharp as cubic interpolation of the picture in a fifth of the time.
+# An odd number keeps every pixel of the picture as it is. Larger pictures would need too much memory.
+ZOOM, LARGE = 3, 4_000_000  # pixels
 JUMP = 3.0  # pixels between neighbours' places in the portrait: there one thing hides another
 STILL = 1 / 64  # pixels: the resampling rounds less than that away
 
@@ -24,21 +28,27 @@ STILL = 1 / 64  # pixels: the resampling rounds less than that away
 class Warp:
     """The portrait on a mesh: the face and what surrounds it.
 
-    image:     [H, W, 3]
+    texture:   [zoom * h, zoom * w, 3] the part of the picture that can move, its corner at `left`, `top`
+    zoom:      1 or ZOOM
     source:    [468 + R, 2] where the vertices are in the portrait
     behind:    [R] depth of the vertices around the face: farther than any of the face
     triangles: [F, 3] clockwise on the screen
     surround:  how the vertices around the face follow it
     lids:      the skin that a blink stretches
+    shading:   the light on the skin
     border:    pixels from the picture's border over which the last of the motion dies away
     """
 
-    image: Frame
+    texture: Frame
+    zoom: int
+    left: int
+    top: int
     source: Array
     behind: Array
     triangles: Ids
     surround: Surround
     lids: LidSkin | None
+    shading: Shading
     border: float
 
     @classmethod
@@ -49,40 +59,74 @@ class Warp:
         rings = np.arange(len(surround.source), dtype=np.float32)
         behind = landmarks[:, 2].max() + head.height * (1 + rings / len(rings))
         triangles = np.concatenate([face_model().triangles[:, ::-1], surround.triangles]).astype(np.int32)
+        left, top, right, bottom = extent(surround.source, image) or (0, 0, image.shape[1], image.shape[0])
+        zoom = ZOOM if (right - left) * (bottom - top) <= LARGE else 1
+        part = image[top:bottom, left:right]
         return cls(
-            image=image,
+            texture=cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC),
+            zoom=zoom,
+            left=left,
+            top=top,
             source=source,
             behind=behind.astype(np.float32),
             triangles=triangles,
             surround=surround,
             lids=LidSkin.of(image, landmarks, head.height),
+            shading=Shading.of(image, landmarks),
             border=max(1.0, BORDER * head.height),
         )
 
-    def draw(self, frame: Frame, face: Array, depth: Array, around: Array) -> None:
+    def draw(self, frame: Frame, face: Array, shape: Array, around: Array) -> None:
         """Redraw what moves on `frame`, a copy of the image.
 
-        face, depth: [478, 2] and [478] where the landmarks go
-        around:      [R, 2] where the vertices around them go
+        face:   [478, 2] where the landmarks go
+        shape:  [478, 3] the same in space, as the light sees it
+        around: [R, 2] where the vertices around them go
         """
         points = np.empty((len(self.source), 3), np.float32)
         points[:468, :2], points[468:, :2] = face[:468], around
-        points[:468, 2], points[468:, 2] = depth[:468], self.behind
-        moved = np.abs(points[:, :2] - self.source).max(1) > STILL
-        triangles = self.triangles[moved[self.triangles].any(1)]
-        box = extent(np.concatenate([points[triangles, :2], self.source[triangles]]), frame)
+        points[:468, 2], points[468:, 2] = shape[:468, 2], self.behind
+        way = np.abs(points[:, :2] - self.source).max(1)
+        triangles = self.triangles[(way > STILL)[self.triangles].any(1)]
+        drawn = np.unique(triangles)
+        box = extent(np.concatenate([points[drawn, :2], self.source[drawn]]), frame)
         if box is None:
             return
         left, top, right, bottom = box
-        where = np.empty((bottom - top, right - left, 2), np.float32)
-        where[..., 0], where[..., 1] = np.arange(left, right), np.arange(top, bottom)[:, None]
+        shown = np.empty((bottom - top, right - left, 3), np.float32)  # x and y in the portrait, and light
+        shown[..., 0], shown[..., 1] = np.arange(left, right), np.arange(top, bottom)[:, None]
+        shown[..., 2] = 1
+        values = np.ones((len(self.source), 3), np.float32)
+        values[:, :2] = self.source
+        values[:468, 2] = self.shading.change(shape, way[:468])
         points[:, :2] -= np.array([left, top], np.float32)
-        rasterise(points, triangles, self.source, where, np.full(where.shape[:2], np.inf, np.float32))
+        rasterise(points, triangles, values, shown, np.full(shown.shape[:2], np.inf, np.float32))
         height, width = frame.shape[:2]
         if min(left, top, width - right, height - bottom) < self.border:
-            hold_border(where, left, top, width, height, self.border)
+            hold_border(shown, left, top, width, height, self.border)
         region = frame[top:bottom, left:right]
-        cv2.remap(self.image, where, None, cv2.INTER_CUBIC, region, cv2.BORDER_REFLECT_101)
-        soften_silhouettes(region, where, JUMP)
+        self.sample(shown, region)
+        self.finish(region, shown, points[:, :2])
+
+    def finish(self, region: Frame, shown: Array, points: Array) -> None:
+        """What is done to the face alone: only it hides anything, is lit anew, and has lids.
+
+        region, shown: [H, W, 3] pixels, and where they come from in the portrait with the light on them
+        points:        [N, 2] vertices in pixels of the region
+        """
+        box = extent(points[:468], region, margin=2)
+        if box is None:
+            return
+        left, top, right, bottom = box
+        face, shown = region[top:bottom, left:right], shown[top:bottom, left:right]
+        soften_silhouettes(face, shown, JUMP)
+        shade(face, shown[..., 2])
         if self.lids is not None:
-            self.lids.calm(region, where, points[:, :2])
+            self.lids.calm(face, shown[..., :2], points - np.array([left, top], np.float32))
+
+    def sample(self, where: Array, region: Frame) -> None:
+        """Draw on `region` [H, W, 3] what the portrait shows at `where` [H, W, 2 or more], in its pixels."""
+        finer = np.empty((*where.shape[:2], 2), np.float32)
+        enlarged(where, self.zoom, self.left, self.top, finer)
+        how = cv2.INTER_CUBIC if self.zoom == 1 else cv2.INTER_LINEAR
+        cv2.remap(self.texture, finer, None, how, region, cv2.BORDER_REFLECT_101)
