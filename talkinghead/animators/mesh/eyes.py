@@ -28,7 +28,7 @@ SHUTTING = 0.25  # of the portrait's opening: lids closer than that are on their
 OVERLAP = 0.08  # of the portrait's opening: by how much they do
 
 LASHES = 0.07  # of the eye's width: how far lashes and the lid's shadow reach over the eyeball
-LINE = 0.07  # of the eye's width: how thick the line of lashes is on a closed eye
+LINE = 0.045  # of the eye's width: how thick the line of lashes is on a closed eye
 LIMBUS = 0.12  # of the iris' radius: how soft its rim is
 SEEN = 1.0  # pixels of motion at which the eyeball is fully redrawn
 

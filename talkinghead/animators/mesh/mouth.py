@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...blendshapes import INDEX
 from ...face.geometry import Head
 from ...face.landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 from ...face.model import Ids, face_model
@@ -28,6 +29,10 @@ LOWERED = {GUMS: 0.22, LOWER_TEETH: 0.36, TONGUE: -0.25}
 DEEPEST = 1.0  # z in the model: what lies further back is too dark to be seen
 STILL, SEEN = 0.05, 1.0  # pixels that lips move before their inside is painted, and until it is seen fully
 FAR = 0.2  # centimetres from where the portrait has its lips: from there on only its teeth fit
+# The tongue's tip is its front, TIP centimetres long. tongueOut first lifts it to the upper incisors, as for l, t, d
+# and n, and is up there at RAISED; what is above that puts it out. BEHIND the incisors, in centimetres. By eye.
+TIP, RAISED, BEHIND = 1.8, 0.08, (0.0, 0.05, 0.35)
+TIP_LIT = 0.85  # of the tongue's colour: a raised tip is in the light
 INTERSTICE, FILLED = 0.07, 0.6  # centimetres: what is narrower between two teeth is filled, so far
 FINE = 2  # samples per pixel and direction
 
@@ -40,6 +45,8 @@ class Mouth:
     basis:     [S, V, 3] what the model's oral shapes add
     triangles: [F, 3] clockwise on the screen
     colours:   [V, 3] as they are lit
+    tip:       [V] how much each vertex belongs to the tongue's tip, 0 to 1
+    palate:    [3] where the tip touches behind the upper incisors
     light:     of the portrait
     own:       the teeth that the portrait shows
     unit:      pixels per centimetre
@@ -49,6 +56,8 @@ class Mouth:
     basis: Array
     triangles: Ids
     colours: Array
+    tip: Array
+    palate: Array
     light: Light
     own: OwnTeeth | None
     unit: float
@@ -72,10 +81,21 @@ class Mouth:
         lip = (head.shape + head.sealing)[[UPPER_LIP, LOWER_LIP]].mean(0)
         viewer = head.rotation[2]  # behind the lip as the viewer sees it, or a head that looks down would hide them
         vertices += lip - edge - size * (np.array([0, BELOW_LIP, 0]) + BEHIND_LIP * viewer)
-        basis = model.oral_basis[:, used] * size
-        colours = lit(vertices, triangles, part, light)
-        own = OwnTeeth.of(image, lips, light)
-        return cls(vertices.astype(np.float32), basis, triangles, colours, light, own, head.scale)
+        tongue = np.where(part == TONGUE, rest[:, 2], -np.inf)
+        tip = np.clip(1 - (tongue.max() - tongue) / TIP, 0, 1).astype(np.float32) ** 1.5
+        edge = vertices[(part == UPPER_TEETH) & (np.abs(rest[:, 0]) < 1)]
+        palate = np.array([0, edge[:, 1].min(), edge[:, 2].max()], np.float32) - size * np.array(BEHIND, np.float32)
+        return cls(
+            vertices=vertices.astype(np.float32),
+            basis=model.oral_basis[:, used] * size,
+            triangles=triangles,
+            colours=lit(vertices, triangles, part, light),
+            tip=tip,
+            palate=palate,
+            light=light,
+            own=OwnTeeth.of(image, lips, light),
+            unit=head.scale,
+        )
 
     def draw(self, frame: Frame, lips: Array, posed: Array, expression: Array, place: Callable[[Array], Array]) -> None:
         """Paint what is seen between the lips.
@@ -89,26 +109,40 @@ class Mouth:
         slit = Opening.between(*untangled(lips), frame)
         if slit is None or moved < STILL:
             return
-        jaw = np.tensordot(expression[face_model().oral_shapes], self.basis, 1)
-        inside = self.render(place(self.vertices + jaw), slit)
+        shape, raised = self.shape(expression)
+        colours = self.colours + raised * self.tip[:, None] * (TIP_LIT * self.light.tongue - self.colours)
+        inside = self.render(place(shape), colours, slit)
         # The lips' own shadow, and the dark of the corners.
         shadow = 1 - 0.4 * np.exp(-slit.under / (0.10 * self.unit)) - 0.2 * np.exp(-slit.over / (0.08 * self.unit))
-        corners = np.clip(1.25 - 1.1 * slit.along**2, 0.25, 1)
+        corners = np.clip(1.3 - 0.95 * slit.along**2, 0.4, 1)
         inside *= (np.clip(shadow, 0.2, 1) * corners)[..., None]
         inside += tiled(self.light.grain, *slit.mask.shape)
         if self.own is not None:
             self.own.lay(inside, slit, posed, min(1.0, moved / (FAR * self.unit)))
         slit.paint(frame, inside, min(1.0, moved / SEEN))
 
-    def render(self, points: Array, slit: Opening) -> Array:
-        """Teeth, gums and tongue at `points` [V, 3] in the box of `slit`: [H, W, 3]."""
+    def shape(self, expression: Array) -> tuple[Array, float]:
+        """Where `expression` [52] brings the vertices [V, 3], and how far the tongue's tip is raised, 0 to 1."""
+        shapes = face_model().oral_shapes
+        weights = expression[shapes]
+        out = shapes == INDEX["tongueOut"]
+        raised = float(np.clip(weights[out].sum() / RAISED, 0, 1))
+        weights = np.where(out, np.maximum(weights - RAISED, 0), weights)
+        moved: Array = self.vertices + np.tensordot(weights, self.basis, 1)
+        if raised > 0:
+            way = self.palate - moved[int(self.tip.argmax())]
+            moved += raised * self.tip[:, None] * way
+        return moved, raised
+
+    def render(self, points: Array, colours: Array, slit: Opening) -> Array:
+        """Teeth, gums and tongue at `points` [V, 3] with `colours` [V, 3], in the box of `slit`: [H, W, 3]."""
         height, width = slit.mask.shape
         fine = np.empty((height * FINE, width * FINE, 3), np.float32)
         fine[:] = self.light.cavity
         nearest = np.full(fine.shape[:2], np.inf, np.float32)
         scaled = points.copy()
         scaled[:, :2] = (points[:, :2] - [slit.left, slit.top] + 0.5) * FINE - 0.5
-        rasterise(scaled, self.triangles, self.colours, fine, nearest)
+        rasterise(scaled, self.triangles, colours, fine, nearest)
         narrow = np.ones((1, 2 * max(1, round(INTERSTICE * self.unit * FINE / 2)) + 1), np.uint8)
         fine += FILLED * (cv2.morphologyEx(fine, cv2.MORPH_CLOSE, narrow) - fine)
         fine = cv2.GaussianBlur(fine, (0, 0), 0.5 * FINE)
@@ -128,5 +162,12 @@ def lit(vertices: Array, triangles: Ids, part: NDArray[np.uint8], light: Light) 
     towards = np.clip(normals @ np.array([0, 0.35, 0.94]), 0, 1) ** 0.8
     depth = np.clip(1 - (vertices[:, 2].max() - vertices[:, 2]) / 4.5, 0, 1) ** 1.3
     shade = (0.62 + 0.38 * towards) * np.where(part == LOWER_TEETH, 0.86, 1)
+    shade *= np.where(part == TONGUE, tongue_relief(vertices[:, 0]), 1)
     seen = (0.10 + 0.90 * depth)[:, None]
     return np.ascontiguousarray(light.cavity + (base * shade[:, None] - light.cavity) * seen, np.float32)
+
+
+def tongue_relief(across: Array) -> Array:
+    """Brightness of the tongue at `across` [V], centimetres from its middle: a groove along it, and round sides."""
+    relief: Array = 1.35 - 0.30 * np.exp(-((across / 0.22) ** 2)) - 0.45 * np.clip(np.abs(across) / 1.9, 0, 1) ** 2.5
+    return relief

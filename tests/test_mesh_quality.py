@@ -1,0 +1,154 @@
+"""What the embedded renderer owes to the look of the picture: a still background, light on the skin, a tongue."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from talkinghead import Portrait
+from talkinghead.animators.mesh.animator import Sitter
+from talkinghead.animators.mesh.field import nearness
+from talkinghead.animators.mesh.shading import Shading, vertex_normals
+from talkinghead.animators.mesh.warp import ZOOM
+from talkinghead.blendshapes import INDEX
+from talkinghead.face.geometry import Head, move_face
+from talkinghead.face.landmarks import LIPS, LOWER_LIP, UPPER_LIP
+from talkinghead.face.matte import person_matte
+from talkinghead.face.tracker import MediaPipeTracker
+from talkinghead.image import load_image
+from talkinghead.types import Array, Frame
+
+from .shared import SHARED, needs_shared
+from .test_mesh import changed, draw, motion
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Portrait:
+    return MediaPipeTracker()(astronaut())
+
+
+@pytest.mark.parametrize("yaw", [-12, 12])
+def test_the_background_beside_a_turning_head_stays(portrait: Portrait, yaw: float) -> None:
+    matte = person_matte(portrait.image)
+    assert matte is not None
+    away = cv2.distanceTransform((matte < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    behind = away > 0.15 * Head.of(portrait.landmarks).height
+
+    moved = changed(portrait, draw(portrait, motion(yaw=yaw)))
+
+    assert behind.mean() > 0.2
+    assert (moved[behind] > 8).mean() < 1e-4
+    assert moved[away < 3].max() > 60
+
+
+def test_a_picture_without_a_person_has_no_stiff_parts(portrait: Portrait) -> None:
+    picture = np.full_like(portrait.image, 128)
+    points = portrait.landmarks[:, :2]
+
+    near = nearness(points, picture, portrait.landmarks, points, 100.0)
+
+    assert near.min() == 1
+
+
+def test_the_person_in_a_photo_is_found() -> None:
+    matte = person_matte(astronaut())
+
+    assert matte is not None
+    assert matte.shape == (512, 512)
+    assert matte[100, 220] > 0.9  # her face
+    assert matte[60, 350] < 0.1  # the wall
+
+
+def sphere(light: Array, landmarks: Array) -> Frame:
+    """A picture of even skin in `light`, as bright at each landmark as the face's slope there makes it."""
+    bright = 150 * Shading.brightness(light, vertex_normals(landmarks))
+    picture = np.zeros((512, 512), np.float32)
+    for (x, y), value in zip(landmarks[:468, :2].round().astype(int), bright, strict=True):
+        cv2.circle(picture, (int(x), int(y)), 6, float(value), -1)
+    return np.repeat(np.clip(picture, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_the_light_of_a_picture_is_found(portrait: Portrait) -> None:
+    low, high = portrait.landmarks[:, :2].min(0), portrait.landmarks[:, :2].max(0)
+    large = (portrait.landmarks - [*low, 0]) * 480 / float((high - low).max()) + [16, 16, 0]
+    large = large.astype(np.float32)
+    left, right = (np.float32([0.7, side, -0.1, -0.2]) for side in (-0.3, 0.3))
+
+    found = [Shading.of(sphere(light, large), large).light for light in (left, right)]
+
+    assert found[0][1] < -0.1
+    assert found[1][1] > 0.1
+
+
+def test_skin_that_does_not_move_keeps_its_light(portrait: Portrait) -> None:
+    shading = Shading.of(portrait.image, portrait.landmarks)
+
+    unchanged = shading.change(portrait.landmarks, np.zeros(468, np.float32))
+
+    assert np.array_equal(unchanged, np.ones(468, np.float32))
+
+
+def test_a_smile_changes_the_light_on_the_cheeks_and_not_on_lips_and_eyes(portrait: Portrait) -> None:
+    shading = Shading.of(portrait.image, portrait.landmarks)
+    smiling = move_face(portrait, motion(mouthSmile=0.8, cheekSquint=0.5))[0]
+    way = np.abs(smiling - portrait.landmarks)[:468, :2].max(1)
+
+    light = shading.change(smiling, way)
+
+    assert light[list(LIPS)].min() == light[list(LIPS)].max() == 1
+    cheeks = light[[50, 205, 280, 425, 36, 266]]
+    assert np.abs(cheeks - 1).max() > 0.03
+    assert 0.7 < light.min() < light.max() < 1.3
+
+
+def test_the_tongue_rises_behind_the_teeth(portrait: Portrait) -> None:
+    sitter = Sitter.of(portrait)
+
+    (flat, down), (raised, up) = (sitter.mouth.shape(weights(jawOpen=0.25, tongueOut=out)) for out in (0.0, 0.08))
+
+    tip = int(sitter.mouth.tip.argmax())
+    assert (down, up) == (0, 1)
+    assert raised[tip, 1] > flat[tip, 1] + 0.3  # centimetres
+    assert np.array_equal(raised[sitter.mouth.tip == 0], flat[sitter.mouth.tip == 0])
+
+
+def test_a_raised_tongue_is_seen(portrait: Portrait) -> None:
+    low, high = (motion(jawOpen=0.45, tongueOut=out) for out in (0.0, 0.08))
+    middle = move_face(portrait, low)[0, [UPPER_LIP, LOWER_LIP], :2].mean(0).round().astype(int)
+    spot = slice(middle[1] - 1, middle[1] + 2), slice(middle[0] - 6, middle[0] + 7)
+
+    assert draw(portrait, high)[spot].mean() > 1.1 * draw(portrait, low)[spot].mean()
+
+
+def weights(**named: float) -> Array:
+    row = np.zeros(52, np.float32)
+    for name, weight in named.items():
+        row[INDEX[name]] = weight
+    return row
+
+
+def test_a_finer_texture_keeps_whole_pixels_and_sharpness(portrait: Portrait) -> None:
+    warp = Sitter.of(portrait).warp
+    assert warp.zoom == ZOOM
+    place = np.stack(np.meshgrid(np.arange(180, 260), np.arange(60, 140)), -1).astype(np.float32)
+    exact, between, cubic = (np.zeros((80, 80, 3), np.uint8) for _ in range(3))
+
+    warp.sample(place, exact)
+    warp.sample(place + np.float32(0.4), between)
+    cv2.remap(portrait.image, place + np.float32(0.4), None, cv2.INTER_CUBIC, cubic)
+
+    assert np.array_equal(exact, portrait.image[60:140, 180:260])
+    detail = [cv2.Laplacian(picture.astype(np.float32), cv2.CV_32F).std() for picture in (between, cubic)]
+    assert detail[0] > 0.95 * detail[1]
+
+
+@needs_shared
+def test_a_small_face_is_seen_where_it_was_turned_to() -> None:
+    portrait = MediaPipeTracker()(load_image(SHARED / "data/portraits/generated_small_face.png"))
+    turned = motion(yaw=2)
+    expected = move_face(portrait, turned)[0, :, :2]
+
+    found = MediaPipeTracker()(draw(portrait, turned)).landmarks[:, :2]
+
+    eyes = np.linalg.norm(expected[33] - expected[263])
+    assert np.linalg.norm(found - expected, axis=1).mean() < 0.03 * eyes
