@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...face.landmarks import LEFT_EYE, RIGHT_EYE
+from ...face.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from ...types import Array, Frame
 
 CHEEKS = (50, 280, 205, 425, 101, 330)
@@ -19,8 +19,9 @@ ENAMEL = np.array([214, 201, 178], np.float32)
 GUM = np.array([168, 92, 90], np.float32)
 TONGUE = np.array([178, 98, 96], np.float32)
 CAVITY = np.array([42, 16, 14], np.float32)
+FLESH = 0.5  # how much gums and tongue take of the portrait's own lips
 BRIGHTNESS = (0.12, 1.08)  # of the light, relative to that of SKIN: below and above it is the skin that differs
-TINT = 0.8  # how much of the skin's difference in hue from SKIN is the light's
+TINT = 0.6  # how much of the skin's difference in hue from SKIN is the light's
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,23 +41,24 @@ class Light:
     @classmethod
     def of(cls, image: Frame, landmarks: Array) -> Light:
         """The light in a picture of a face at `landmarks` [478, 3]."""
-        skin = skin_colour(image, landmarks)
+        skin = median_colour(image, landmarks, CHEEKS, 0.015)
         white = eye_white(image, landmarks)
         bright = float(np.clip(max(skin @ LUMA / (SKIN @ LUMA), 0.9 * white / (ENAMEL @ LUMA)), *BRIGHTNESS))
         tint = (skin / max(float(skin @ LUMA), 1)) / (SKIN / (SKIN @ LUMA))
         light = bright * (1 + TINT * (np.clip(tint, 0.4, 1.6) - 1))
-        enamel, gum, tongue, cavity = np.clip(np.stack([ENAMEL, GUM, TONGUE, CAVITY]) * light, 0, 250).astype(
-            np.float32
-        )
+        colours = np.clip(np.stack([ENAMEL, GUM, TONGUE, CAVITY]) * light, 0, 250)
+        lips = median_colour(image, landmarks, OUTER_LIPS, 0.005)
+        colours[1:3] += FLESH * (lips - colours[1:3])
+        enamel, gum, tongue, cavity = colours.astype(np.float32)
         return cls(enamel, gum, tongue, cavity, film_grain(image, landmarks))
 
 
-def skin_colour(image: Frame, landmarks: Array) -> Array:
-    """The cheeks' colour [3]: the median over their landmarks, each a mean of its surroundings."""
-    reach = max(1, int(0.015 * np.ptp(landmarks[:, 1])))
+def median_colour(image: Frame, landmarks: Array, where: tuple[int, ...], reach: float) -> Array:
+    """The median colour [3] of the landmarks `where`, each a mean over `reach` face heights around it."""
+    pixels = max(1, int(reach * np.ptp(landmarks[:, 1])))
     colours = []
-    for x, y in landmarks[list(CHEEKS), :2].astype(int):
-        patch = image[max(0, y - reach) : max(0, y + reach + 1), max(0, x - reach) : max(0, x + reach + 1)]
+    for x, y in landmarks[list(where), :2].astype(int):
+        patch = image[max(0, y - pixels) : max(0, y + pixels + 1), max(0, x - pixels) : max(0, x + pixels + 1)]
         if patch.size:
             colours.append(patch.reshape(-1, 3).mean(0))
     return np.median(colours, axis=0).astype(np.float32) if colours else SKIN

@@ -32,6 +32,7 @@ FAR = 0.2  # centimetres from where the portrait has its lips: from there on onl
 # The tongue's tip is its front, TIP centimetres long. tongueOut first lifts it to the upper incisors, as for l, t, d
 # and n, and is up there at RAISED; what is above that puts it out. BEHIND the incisors, in centimetres. By eye.
 TIP, RAISED, BEHIND = 1.8, 0.08, (0.0, 0.05, 0.35)
+BROAD = 1.2  # times the model's tongue, beside which a turned head would show the dark
 TIP_LIT = 0.85  # of the tongue's colour: a raised tip is in the light
 INTERSTICE, FILLED = 0.07, 0.6  # centimetres: what is narrower between two teeth is filled, so far
 FINE = 2  # samples per pixel and direction
@@ -76,6 +77,7 @@ class Mouth:
         vertices = rest * size
         for which, lower in LOWERED.items():
             vertices[part == which, 1] -= lower * size
+        vertices[part == TONGUE, 0] *= BROAD
         incisors = vertices[(part == UPPER_TEETH) & (np.abs(rest[:, 0]) < 1)]
         edge = [0, incisors[:, 1].min(), incisors[:, 2].max()]
         lip = (head.shape + head.sealing)[[UPPER_LIP, LOWER_LIP]].mean(0)
