@@ -13,7 +13,7 @@ LAYERS = [
     ["evaluation"],
     ["training"],
     ["demo", "pipeline"],
-    ["streaming"],
+    ["dubbing", "streaming"],
     ["presets"],
     ["animators", "motion", "audio_encoder"],
     ["face", "weights"],
