@@ -34,8 +34,8 @@ from .model import face_model
 SMOOTH_LANDMARKS, SMOOTH_LIPS, SMOOTH_WEIGHTS = 0.28, 0.20, 0.28
 CUT = 0.5  # eye distances that a face moves from one frame to the next only where the film was cut
 NEAR_LIPS = 1.5  # centimetres over which what a mouth does is laid down exactly; further off it is added to what is
-# The oval's height in the model, in centimetres: temples, which lie tight on the skull, and the jaw, which moves all.
-TEMPLES, JAW = 0.0, -3.0
+# Height of the oval in the model, in centimetres: beside the ears it lies tight on the skull, below the jaw moves it.
+TEMPLES, JAW = -1.5, -4.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,11 +175,11 @@ class Footage:
 def lower_face(footage: Footage, height: Array) -> Array:
     """How much places at `height` [N], in centimetres of the model, belong to the lower face: 0 to 1 [N].
 
-    All below the nose does, nothing above the middle between the nose's tip and the eyes.
+    All below the nose does, nothing from a quarter of the way from the nose's tip to the eyes on.
     """
     neutral = footage.neutral
     eyes = neutral[list(RIGHT_EYE_CORNERS + LEFT_EYE_CORNERS), 1].mean()
-    top, bottom = (neutral[NOSE_TIP, 1] + eyes) / 2, neutral[NOSE_BASE, 1]
+    top, bottom = 0.75 * neutral[NOSE_TIP, 1] + 0.25 * eyes, neutral[NOSE_BASE, 1]
     return smoothstep((top - height) / (top - bottom))
 
 
