@@ -89,7 +89,7 @@ def test_eyes_open_and_shut_by_a_ratio_of_the_portraits(portrait: Portrait) -> N
     assert 0.3 * usual < half < 0.75 * usual
     assert wide > 1.02 * usual
     sent = apertures(move_face(portrait, add_eye_open(still, 1.4))[0])
-    assert sent == pytest.approx(1.4 * apertures(portrait.landmarks), rel=0.1)
+    assert 1.2 * apertures(portrait.landmarks) < sent < 1.5 * apertures(portrait.landmarks)
     assert add_eye_open(still, 1.0) is still
     assert add_eye_open(still, 0).expression[0, INDEX["eyeBlinkLeft"]] == 1
 

@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "talkinghead"
 LAYERS = [
     ["__main__"],
     ["cli"],
-    ["doctor", "timing"],
+    ["bench", "contact_sheet", "doctor"],
+    ["timing"],
     ["evaluation"],
     ["training"],
     ["demo", "pipeline"],

@@ -72,7 +72,9 @@ def add_gaze(motion: Motion, gaze: Gaze, *, start: int = 0) -> Motion:
 
 
 def add_eye_open(motion: Motion, eye_open: Curve, *, start: int = 0) -> Motion:
-    """`motion` with eyes open by so much: 0 shut, 1 as the portrait has them, 1.4 wide. Blinks still shut them.
+    """`motion` with eyes open by so much: 0 shut, 1 as the portrait has them. Blinks still shut them.
+
+    Above 1 the ratio is that of an average eye: the wider an eye is already, the less it gains. At most 1.4.
 
     Raises ValueError.
     """
