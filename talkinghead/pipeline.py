@@ -8,17 +8,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .audio import AudioSource
+from .dubbing import Length, check_length, dubbed, fitted, redrawing, watch
 from .errors import AudioEmpty, InputError, TalkingHeadWarning, warn
 from .face.geometry import stream_landmarks
 from .face.tracker import MediaPipeTracker
 from .image import ImageSource, load_image
-from .motion.controls import Controls
+from .motion.controls import Controls, Options
 from .motion.curves import Curve
-from .motion.idle import BLINKS_PER_MINUTE
-from .motion.mood import Mood
 from .motion.phones import Segment
 from .motion.spoken import FPS, Timed, known_segments, motion_of_phones
 from .motion.style import StyleChoice
@@ -27,6 +26,9 @@ from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
 from .streaming import PieceEncoder, PieceGenerator, resampled, stream_motion
 from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech
 from .video import open_video
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass
@@ -72,41 +74,31 @@ class TalkingHead:
         audio: AudioSource | Speech,
         sample_rate: int | None = None,
         *,
-        seed: int = 0,
-        expression_scale: float = 1.0,
-        head_motion: float = 1.0,
-        style: StyleChoice = "neutral",
-        articulation: Curve = 1.0,
-        mood: Mood = None,
-        blink_rate: float = BLINKS_PER_MINUTE,
         phones: Timed | None = None,
         words: Timed | None = None,
+        **options: Unpack[Options],
     ) -> Clip:
         """The face in `image` says `audio`. Frames are drawn when the clip is iterated or saved.
 
-        image:            a path, bytes, a PIL image, an array, or a Portrait whose face was found before
-        audio:            a path, bytes, `(rate, array)`, an array with its `sample_rate`, or a Speech
-        seed:             of blinks, gaze and head motion
-        expression_scale: how strongly the face moves: 0 to 2, 1 as heard
-        head_motion:      how strongly the head moves: 0 to 2
-        style:            how jaw and lips speak: neutral, casual, mumble, whisper, enunciate or shout; or a
-                          Style(jaw, lips)
-        articulation:     how strongly they do: 0.4 to 1.6, times what `style` says
-        mood:             neutral, calm, happy, sad, angry, surprised, fearful or disgusted; or strengths 0 to 1, as in
-                          {"happy": 0.6, "surprised": 0.2}
-        blink_rate:       blinks a minute at rest: 0 to 60; speech adds some
-        phones, words:    what is said when, if it is known: [(start, end, "HH"), …] in seconds, in ARPAbet or IPA, or
-                          [(start, end, "hello"), …] in English. The lips follow it, and no model listens
+        image:         a path, bytes, a PIL image, an array, or a Portrait whose face was found before
+        audio:         a path, bytes, `(rate, array)`, an array with its `sample_rate`, or a Speech
+        phones, words: what is said when, if it is known: [(start, end, "HH"), …] in seconds, in ARPAbet or IPA, or
+                       [(start, end, "hello"), …] in English. The lips follow it, and no model listens
+        options:       seed; expression_scale, mouth_scale and head_motion, 0 to 2: how strongly it moves
+                       style ("shout"), articulation (0.4 to 1.6), lip_open (0 to 2): how jaw and lips speak
+                       mood ("happy"), blink_rate (a minute), eye_open (0 to 1.4), gaze ((right, up) or "camera")
 
-        Style, articulation and mood may change with time: [(0.0, "neutral"), (2.5, "shout")], seconds from the start.
+        `motion.controls.Controls` tells more of each option. Style, articulation, lip_open, mood, eye_open and gaze may
+        change with time: [(0.0, "neutral"), (2.5, "shout")], seconds from the start.
 
         Raises the InputError or ValueError that names what is wrong before any model runs.
         """
-        controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
+        controls = Controls(**options)
         speech = Speech.of(audio, sample_rate)
         segments = known_segments(phones, words, speech)
         portrait = self.portrait(image)  # image [H, W, 3], landmarks [478, 3]
         motion = self._say(speech, segments, controls)  # expression [T, 52], head pose [T, 6]
+        motion = controls.enliven(motion)  # as strong as was asked for; blinks, gaze, a head never quite still; mood
         return self.draw(portrait, motion, speech)  # landmarks T × [478, 3], then frames T × [H, W, 3], and the sound
 
     def motion(
@@ -114,33 +106,20 @@ class TalkingHead:
         audio: AudioSource | Speech,
         sample_rate: int | None = None,
         *,
-        seed: int = 0,
-        expression_scale: float = 1.0,
-        head_motion: float = 1.0,
-        style: StyleChoice = "neutral",
-        articulation: Curve = 1.0,
-        mood: Mood = None,
-        blink_rate: float = BLINKS_PER_MINUTE,
         phones: Timed | None = None,
         words: Timed | None = None,
+        **options: Unpack[Options],
     ) -> Motion:
         """What any face does while it says `audio`; the arguments are those of `speak`."""
-        controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
+        controls = Controls(**options)
         speech = Speech.of(audio, sample_rate)
-        return self._say(speech, known_segments(phones, words, speech), controls)
+        return controls.enliven(self._say(speech, known_segments(phones, words, speech), controls))
 
     def stream_motion(
         self,
         chunks: Iterable[Array],
         sample_rate: int = SAMPLE_RATE,
-        *,
-        seed: int = 0,
-        expression_scale: float = 1.0,
-        head_motion: float = 1.0,
-        style: StyleChoice = "neutral",
-        articulation: Curve = 1.0,
-        mood: Mood = None,
-        blink_rate: float = BLINKS_PER_MINUTE,
+        **options: Unpack[Options],
     ) -> Iterator[Motion]:
         """The motion of speech while it is still being spoken: for each chunk what is certain by then, maybe nothing.
 
@@ -152,7 +131,7 @@ class TalkingHead:
         Raises ValueError for options out of range, and for an audio encoder that cannot hear pieces (the public
         Whisper models); TypeError for chunks of another kind.
         """
-        controls = Controls(seed, expression_scale, head_motion, style, articulation, mood, blink_rate)
+        controls = Controls(**options)
         if not hasattr(self.audio_encoder, "hear") or not hasattr(self.motion_generator, "look_ahead"):
             raise ValueError("this talking head's parts cannot hear a sound in pieces")
         encoder, generator = cast("PieceEncoder", self.audio_encoder), cast("PieceGenerator", self.motion_generator)
@@ -160,13 +139,11 @@ class TalkingHead:
 
     def _say(self, speech: Speech, segments: list[Segment] | None, controls: Controls) -> Motion:
         """The motion of `speech`: of its phones `segments` where they are known, else of what is heard."""
-        if segments is None:
-            features = self.audio_encoder(speech)  # [A, D]
-            style = controls.strengths(math.ceil(len(features) * FPS / self.audio_encoder.rate))  # [T, 2] or neutral
-            motion = self.motion_generator(features) if style is None else self.motion_generator(features, style=style)
-        else:
-            motion = motion_of_phones(segments, speech, controls.strengths(speech.frames(FPS)))
-        return controls.enliven(motion)  # as strong as was asked for; blinks, gaze, a head never quite still; mood
+        if segments is not None:
+            return motion_of_phones(segments, speech, controls.strengths(speech.frames(FPS)))
+        features = self.audio_encoder(speech)  # [A, D]
+        style = controls.strengths(math.ceil(len(features) * FPS / self.audio_encoder.rate))  # [T, 2] or neutral
+        return self.motion_generator(features) if style is None else self.motion_generator(features, style=style)
 
     def draw(self, portrait: Portrait, motion: Motion, speech: Speech | None = None) -> Clip:
         """A clip of `portrait` moving by `motion`, as long as `speech` if there is one."""
@@ -203,6 +180,42 @@ class TalkingHead:
         if speech is not None and speech.frames(moved.fps) > len(moved):
             moved = moved.resample(moved.fps, speech.frames(moved.fps))
         return self._clip(self.portrait(image), moved, speech)
+
+    def dub(
+        self,
+        video: str | os.PathLike[str],
+        audio: AudioSource | Speech,
+        sample_rate: int | None = None,
+        *,
+        length: Length = "audio",
+        mouth_scale: float = 1.0,
+        style: StyleChoice = "neutral",
+        articulation: Curve = 1.0,
+        lip_open: Curve = 1.0,
+        phones: Timed | None = None,
+        words: Timed | None = None,
+    ) -> Clip:
+        """The face in a video file says `audio`: its jaw and lips are new, all else stays as it was filmed.
+
+        length: "audio": the picture is cut at the end of the sound, or played back and forth until then;
+                "video": the sound is cut at the end of the picture, or followed by silence
+
+        The other arguments are those of `speak`. The video is read twice, first to follow the face. Size and frame rate
+        stay. `untouched` of the clip tells which of its frames show no face and pass as they are; `motion` is that of
+        the new mouth.
+
+        Raises VideoUnreadable, NoFaceFound, and the errors of sounds and options.
+        """
+        controls = Controls(mouth_scale=mouth_scale, style=style, articulation=articulation, lip_open=lip_open)
+        check_length(length)
+        film, speech = open_video(video), Speech.of(audio, sample_rate)
+        segments = known_segments(phones, words, speech)
+        redraw = redrawing(self.animator)
+        footage = watch(self.face_tracker, film)  # landmarks T × [478, 3] and what they do, without their noise
+        if length == "video":
+            speech, segments = fitted(speech, segments, len(footage) / film.fps)
+        motion = controls.articulate(self._say(speech, segments, controls))  # expression [T, 52]
+        return dubbed(film, footage, motion, speech, redraw)
 
     def track(self, video: str | os.PathLike[str]) -> Motion:
         """The motion of the face in a video file. Raises VideoUnreadable, NoFaceFound."""

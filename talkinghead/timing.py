@@ -65,6 +65,10 @@ class _TimedTracker(_Timed):
         with self._watch("track"):
             return self._part.track(video)
 
+    def sight(self, video: Any) -> Any:
+        with self._watch("track"):
+            return list(self._part.sight(video))
+
 
 class _TimedAnimator(_Timed):
     """Frames are drawn one by one as they are asked for, so each is timed."""
@@ -77,6 +81,12 @@ class _TimedAnimator(_Timed):
             if frame is None:
                 return
             yield frame
+
+    def __getattr__(self, name: str) -> Any:
+        part = getattr(self._part, name)
+        if name != "redrawer":
+            return part
+        return lambda *inputs: _Timed(part(*inputs), self._stage, self._watch)
 
 
 def peak_memory() -> float:

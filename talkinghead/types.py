@@ -301,6 +301,7 @@ class Clip:
     size:   width and height in pixels
     speech: its sound, or None
     motion: what the face does in it
+    untouched: numbers of the frames that were left as they were filmed, since no face was seen in them
     """
 
     draw: Callable[[], Iterator[Frame]] = field(repr=False)
@@ -309,6 +310,7 @@ class Clip:
     fps: float
     speech: Speech | None = field(default=None, repr=False)
     motion: Motion | None = field(default=None, repr=False)
+    untouched: tuple[int, ...] = field(default=(), repr=False)
 
     def __iter__(self) -> Iterator[Frame]:
         drawn = 0

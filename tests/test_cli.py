@@ -172,7 +172,19 @@ def test_help_names_every_command() -> None:
     done = talkinghead("--help")
 
     assert done.returncode == 0
-    for command in ("speak", "motion", "track", "animate", "demo", "doctor", "corpus", "train"):
+    for command in (
+        "speak",
+        "motion",
+        "track",
+        "animate",
+        "dub",
+        "inspect",
+        "bench",
+        "demo",
+        "doctor",
+        "corpus",
+        "train",
+    ):
         assert re.search(rf"\b{command}\b", done.stdout)
 
 

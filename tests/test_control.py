@@ -1,6 +1,7 @@
 """What speaks how: curves over time, styles, and phones or words whose times are known."""
 
 import json
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from talkinghead import InputError, Motion, Speech, Style
 from talkinghead.blendshapes import INDEX
 from talkinghead.motion import pronunciation
 from talkinghead.motion.articulation import lip_gap
-from talkinghead.motion.controls import Controls
+from talkinghead.motion.controls import Controls, Options
 from talkinghead.motion.curves import curve
 from talkinghead.motion.phones import PHONES
 from talkinghead.motion.pronunciation import pronounce, spread
@@ -108,11 +109,29 @@ def test_wrong_styles_are_refused(wrong: Any) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seed": -1}, {"style": "loud"}, {"articulation": 3}, {"mood": "odd"}, {"blink_rate": 99}, {"head_motion": 9}],
+    [
+        {"seed": -1},
+        {"style": "loud"},
+        {"articulation": 3},
+        {"mood": "odd"},
+        {"blink_rate": 99},
+        {"head_motion": 9},
+        {"mouth_scale": 2.1},
+        {"lip_open": -1},
+        {"eye_open": 1.5},
+        {"gaze": "left"},
+        {"gaze": (31, 0)},
+        {"gaze": (0, float("nan"))},
+        {"gaze": [(0, (0, 0)), (1, "viewer")]},
+    ],
 )
 def test_controls_are_checked_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Controls(**wrong)
+
+
+def test_every_control_is_an_option_of_speak() -> None:
+    assert set(Options.__annotations__) == {field.name for field in fields(Controls)}
 
 
 def test_pieces_are_enlivened_like_the_whole() -> None:
@@ -121,6 +140,8 @@ def test_pieces_are_enlivened_like_the_whole() -> None:
     spoken.expression[20:90, INDEX["jawOpen"]] = 0.3
     spoken.rotation[:, 0] = rng.normal(0, 0.01, 200)
     controls = Controls(seed=4, expression_scale=1.3, head_motion=0.7, mood=[(0, None), (6, "happy")], blink_rate=30)
+    controls = replace(controls, lip_open=[(0, 1.0), (4, 1.5)], eye_open=[(0, 1.0), (8, 0.5)], mouth_scale=1.1)
+    controls = replace(controls, gaze=[(1, (5, 3)), (2, "camera")])
     whole = controls.enliven(spoken)
 
     for first, last in pairwise([0, 5, 10, 93, 98, 103, 200]):

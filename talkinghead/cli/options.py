@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +23,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON with 
 Seed = Annotated[int, typer.Option(min=0, help="Of blinks, gaze and idle head motion.")]
 Expression = Annotated[float, typer.Option(min=0, max=2, help="How strongly the face moves.")]
 HeadMotion = Annotated[float, typer.Option(min=0, max=2, help="How strongly the head moves.")]
+MouthScale = Annotated[float, typer.Option(min=0, max=2, help="How strongly jaw and lips move.")]
+LipOpen = Annotated[float, typer.Option(min=0, max=2, help="How far the lips part, as a ratio of what speech does.")]
+EyeOpen = Annotated[float, typer.Option(min=0, max=1.4, help="How far the eyes are open, as a ratio of the photo's.")]
+GazeAt = Annotated[
+    str, typer.Option("--gaze", help='"wander", "camera", or degrees "right,up" in the picture, at most 30,25.')
+]
 StyleName = Annotated[str, typer.Option("--style", help="neutral, casual, mumble, whisper, enunciate or shout.")]
 Articulation = Annotated[float, typer.Option(min=0.4, max=1.6, help="How strongly jaw and lips move.")]
 MoodMixture = Annotated[
@@ -38,6 +47,24 @@ Phones = Annotated[
 Words = Annotated[
     Path | None, typer.Option(metavar="JSON", help='The same as [[start, end, "hello"], …].', show_default=False)
 ]
+# The options of `TalkingHead.speak`, in the order of the help.
+SPEAKING: dict[str, tuple[Any, Any]] = {
+    "seed": (Seed, 0),
+    "expression_scale": (Expression, 1.0),
+    "mouth_scale": (MouthScale, 1.0),
+    "head_motion": (HeadMotion, 1.0),
+    "style": (StyleName, "neutral"),
+    "articulation": (Articulation, 1.0),
+    "lip_open": (LipOpen, 1.0),
+    "mood": (MoodMixture, "neutral"),
+    "blink_rate": (BlinkRate, 15.0),
+    "eye_open": (EyeOpen, 1.0),
+    "gaze": (GazeAt, "wander"),
+    "phones": (Phones, None),
+    "words": (Words, None),
+}
+KEYWORD = Parameter.POSITIONAL_OR_KEYWORD
+
 Model = Annotated[str, typer.Option(help='"micro", a checkpoint folder, or a hub id.')]
 Device = Annotated[str, typer.Option(help='"auto", "cpu", "cuda", …')]
 AnimatorName = Annotated[str, typer.Option("--animator", help="What draws the frames.")]
@@ -45,13 +72,35 @@ Face = Annotated[str, typer.Option(help='"largest", a number from left to right,
 Videos = Annotated[list[Path], typer.Argument(metavar="VIDEOS", help="Videos or folders of them.", show_default=False)]
 
 
-def how_to_speak(*, mood: str, phones: Path | None, words: Path | None, **options: Any) -> dict[str, Any]:
-    """Options of `TalkingHead.speak` from those of the command line. Raises InputError, ValueError."""
-    from ..motion.mood import parse_mood
+def timed(**paths: Path | None) -> dict[str, Any]:
+    """What is said when, read from the files of --phones and --words. Raises InputError."""
     from ..motion.spoken import read_timed
 
-    timed = {name: path and read_timed(path) for name, path in (("phones", phones), ("words", words))}
-    return {**options, **timed, "mood": parse_mood(mood)}
+    return {name: path and read_timed(path) for name, path in paths.items()}
+
+
+def how_to_speak(*, mood: str, gaze: str, phones: Path | None, words: Path | None, **options: Any) -> dict[str, Any]:
+    """Options of `TalkingHead.speak` from those of the command line. Raises InputError, ValueError."""
+    from ..motion.gaze import parse_gaze
+    from ..motion.mood import parse_mood
+
+    return {**options, **timed(phones=phones, words=words), "mood": parse_mood(mood), "gaze": parse_gaze(gaze)}
+
+
+def speaking_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, which takes `how`, the options of `TalkingHead.speak`, with an option of the command line for each."""
+
+    @wraps(command)
+    def told(**given: Any) -> None:
+        how = how_to_speak(**{name: given.pop(name) for name in SPEAKING})
+        command(**given, how=how)
+
+    own = [parameter for name, parameter in signature(command, eval_str=True).parameters.items() if name != "how"]
+    before = [parameter for parameter in own if parameter.default is Parameter.empty]
+    ours = [Parameter(name, KEYWORD, default=value, annotation=kind) for name, (kind, value) in SPEAKING.items()]
+    told.__signature__ = Signature([*before, *ours, *own[len(before) :]])  # type: ignore[attr-defined]
+    told.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *ours]}
+    return told
 
 
 def face_choice(text: str) -> FaceChoice:

@@ -37,18 +37,18 @@ class Run:
             head = TalkingHead.from_pretrained(model, device=device, animator=animator, face=face_choice(face))
         return self.watch.timed(head)
 
-    def save(self, clip: Clip) -> None:
-        """Write the clip; what is not drawing in it is the encoder's time."""
+    def save(self, clip: Clip, **findings: Any) -> None:
+        """Write the clip; what is not drawing in it is the encoder's time. `findings` go to the JSON line."""
         from ..timing import child_seconds
 
         before = child_seconds()
         with self.watch("write"):
             clip.save(self.output, force=self.force)
-        (wall, cpu), (drawn_wall, drawn_cpu) = self.watch.stages["write"], self.watch.stages["draw"]
+        (wall, cpu), (drawn_wall, drawn_cpu) = self.watch.stages["write"], self.watch.stages.get("draw", (0, 0))
         self.watch.stages["write"] = [wall - drawn_wall, cpu - drawn_cpu + child_seconds() - before]
-        self.report(len(clip), clip.fps)
+        self.report(len(clip), clip.fps, **findings)
 
-    def report(self, frames: int, fps: float) -> None:
+    def report(self, frames: int, fps: float, **findings: Any) -> None:
         from ..timing import peak_memory
 
         taken, length = time.perf_counter() - self.started, frames / fps
@@ -64,5 +64,6 @@ class Run:
             "real_time_factor": round(taken / length, 3) if length else None,
             "stages": self.watch.report(),
             "peak_memory_mb": round(peak_memory()),
+            **findings,
         }
         typer.echo(json.dumps(line))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .app import app
 from .options import (
     AnimatorName,
-    Articulation,
     Audio,
-    BlinkRate,
     Device,
     Expression,
     Face,
@@ -22,32 +20,21 @@ from .options import (
     Image,
     Json,
     Model,
-    MoodMixture,
     Output,
-    Phones,
     Seed,
-    StyleName,
-    Words,
     face_choice,
-    how_to_speak,
+    speaking_options,
 )
 from .run import Run
 
 
 @app.command()
+@speaking_options
 def speak(
     image: Image,
     audio: Audio,
     output: Output,
-    seed: Seed = 0,
-    expression_scale: Expression = 1.0,
-    head_motion: HeadMotion = 1.0,
-    style: StyleName = "neutral",
-    articulation: Articulation = 1.0,
-    mood: MoodMixture = "neutral",
-    blink_rate: BlinkRate = 15.0,
-    phones: Phones = None,
-    words: Words = None,
+    how: dict[str, Any],
     model: Model = "micro",
     animator: AnimatorName = "mesh",
     device: Device = "auto",
@@ -57,34 +44,16 @@ def speak(
 ) -> None:
     """The face in IMAGE says AUDIO: an mp4 with the sound in it."""
     run = Run(output, force, as_json)
-    how = how_to_speak(
-        seed=seed,
-        expression_scale=expression_scale,
-        head_motion=head_motion,
-        style=style,
-        articulation=articulation,
-        mood=mood,
-        blink_rate=blink_rate,
-        phones=phones,
-        words=words,
-    )
     head = run.load(model, device=device, animator=animator, face=face)
     run.save(head.speak(image, audio, **how))
 
 
 @app.command()
+@speaking_options
 def motion(
     audio: Audio,
     output: Output,
-    seed: Seed = 0,
-    expression_scale: Expression = 1.0,
-    head_motion: HeadMotion = 1.0,
-    style: StyleName = "neutral",
-    articulation: Articulation = 1.0,
-    mood: MoodMixture = "neutral",
-    blink_rate: BlinkRate = 15.0,
-    phones: Phones = None,
-    words: Words = None,
+    how: dict[str, Any],
     model: Model = "micro",
     device: Device = "auto",
     force: Force = False,
@@ -92,17 +61,6 @@ def motion(
 ) -> None:
     """What any face does while it says AUDIO: an npz of 52 ARKit weights and a head pose per frame."""
     run = Run(output, force, as_json, video=False)
-    how = how_to_speak(
-        seed=seed,
-        expression_scale=expression_scale,
-        head_motion=head_motion,
-        style=style,
-        articulation=articulation,
-        mood=mood,
-        blink_rate=blink_rate,
-        phones=phones,
-        words=words,
-    )
     head = run.load(model, device=device)
     made = head.motion(audio, **how)
     made.save(output, force=force)

@@ -24,6 +24,7 @@ MOUTH_CORNERS = (61, 291)
 RIGHT_LIDS, LEFT_LIDS = (159, 145), (386, 374)  # middle of the upper and the lower edge
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS = (33, 133), (263, 362)  # outer, inner
 CHIN, FOREHEAD = 152, 10
+NOSE_TIP, NOSE_BASE = 4, 2
 
 
 def weights() -> np.ndarray[tuple[int], np.dtype[np.float32]]:

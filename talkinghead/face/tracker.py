@@ -119,16 +119,7 @@ class MediaPipeTracker:
 
     def follow(self, video: Video) -> Array:
         """Landmarks [T, 478, 3] of the face in each frame of `video`."""
-        rows: list[Array | None] = []
-        previous: Array | None = None
-        # Asked for one face, MediaPipe takes the surest and not the largest: it is asked for one only where one is.
-        first = next(iter(video.frames()), None)
-        several = first is not None and len(self.find(first)) > 1
-        with face_mesh(self.confidence, MOST_FACES if several else 1, video=True) as mesh:
-            for frame in video.frames():
-                faces = mesh_landmarks(mesh, frame) or find_small_faces(frame, self.confidence)
-                previous = self.same(faces, previous) if faces else previous
-                rows.append(previous if faces else None)
+        rows = list(self.sight(video))
         seen = np.flatnonzero([row is not None for row in rows])
         if 2 * len(seen) < max(1, len(rows)):
             raise NoFaceFound(
@@ -141,6 +132,18 @@ class MediaPipeTracker:
             warn(LowQualityFaceWarning, message)
         known = np.stack([row for row in rows if row is not None])
         return between(known, seen, len(rows))
+
+    def sight(self, video: Video) -> Iterator[Array | None]:
+        """Landmarks [478, 3] of the face in each frame of `video`, as it is read; None where no face is seen."""
+        previous: Array | None = None
+        # Asked for one face, MediaPipe takes the surest and not the largest: it is asked for one only where one is.
+        first = next(iter(video.frames()), None)
+        several = first is not None and len(self.find(first)) > 1
+        with face_mesh(self.confidence, MOST_FACES if several else 1, video=True) as mesh:
+            for frame in video.frames():
+                faces = mesh_landmarks(mesh, frame) or find_small_faces(frame, self.confidence)
+                previous = self.same(faces, previous) if faces else previous
+                yield previous if faces else None
 
     def same(self, faces: list[Array], previous: Array | None) -> Array:
         """The face that was followed so far, or the one asked for at the start."""

@@ -86,20 +86,20 @@ def add_mood(motion: Motion, mood: Mood, *, start: int = 0) -> Motion:
     offsets[:, list(MOUTH)] *= 1 - rounded
     for side in ("Left", "Right"):
         offsets[:, INDEX[f"eyeWide{side}"]] *= 1 - np.clip(spoken[:, INDEX[f"eyeBlink{side}"]], 0, 1)
-    face = _keep_gap(spoken + offsets * np.clip(1 - spoken, 0, 1), _gap(spoken))
+    face = with_gap(spoken + offsets * np.clip(1 - spoken, 0, 1), row_gap(spoken))
     return replace(motion, expression=face.astype(np.float32))
 
 
-def _keep_gap(face: NDArray[np.float64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
+def with_gap(face: NDArray[np.float64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
     """`face` [T, 52] with lips as far apart as `gap` [T] centimetres: by mouthClose, and where that ends, the jaw."""
     close, jaw = INDEX["mouthClose"], INDEX["jawOpen"]
     for column in (close, jaw):
-        excess = _gap(face) - gap
+        excess = row_gap(face) - gap
         face[:, column] = np.clip(face[:, column] - excess / gap_per_weight()[column], 0, 1)
     return face
 
 
-def _gap(face: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_gap(face: NDArray[np.float64]) -> NDArray[np.float64]:
     """As `lip_gap`, but to the last bit the same for each row however many there are, which a matrix product is not."""
     return np.asarray((face * gap_per_weight()).sum(axis=1))
 

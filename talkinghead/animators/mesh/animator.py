@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from ...face.footage import Footage, Take
 from ...face.geometry import FLIP, Head, rotation_angles
 from ...types import Array, Frame, Motion, Portrait
 from .eyes import Eyes, lay_lids
@@ -14,6 +15,7 @@ from .field import freedom, loose_skin
 from .glasses import Glasses
 from .lips import almond, lip_line, overlapped
 from .mouth import Mouth
+from .redraw import Redrawer
 from .warp import Warp
 
 TURN_LIMIT = np.radians([8, 12, 8]).astype(np.float32)  # pitch, yaw, roll: beyond, what the picture hides would show
@@ -40,6 +42,10 @@ class MeshAnimator:
         sitter = Sitter.of(portrait)
         for frame, face in enumerate(landmarks):
             yield sitter.draw(motion[frame : frame + 1], face)
+
+    def redrawer(self, footage: Footage, clearest: Frame) -> Callable[[Take], Frame]:
+        """What gives the filmed face of `footage` another mouth; `clearest` is the frame of that number."""
+        return Redrawer.of(footage, clearest).draw
 
 
 @dataclass(frozen=True, eq=False)

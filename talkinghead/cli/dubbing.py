@@ -1,0 +1,80 @@
+"""The command that gives a filmed face another voice."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app
+from .options import (
+    AnimatorName,
+    Articulation,
+    Audio,
+    Device,
+    Face,
+    Force,
+    Json,
+    LipOpen,
+    Model,
+    MouthScale,
+    Output,
+    Phones,
+    StyleName,
+    Words,
+    timed,
+)
+from .run import Run
+
+
+class Length(str, Enum):
+    """What a dubbed film lasts as long as."""
+
+    audio = "audio"
+    video = "video"
+
+
+@app.command()
+def dub(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video of a face.", show_default=False)],
+    audio: Audio,
+    output: Output,
+    length: Annotated[
+        Length,
+        typer.Option(
+            help="audio: the picture is cut, or played back and forth, to the sound's length; "
+            "video: the sound is cut, or followed by silence."
+        ),
+    ] = Length.audio,
+    mouth_scale: MouthScale = 1.0,
+    style: StyleName = "neutral",
+    articulation: Articulation = 1.0,
+    lip_open: LipOpen = 1.0,
+    phones: Phones = None,
+    words: Words = None,
+    model: Model = "micro",
+    animator: AnimatorName = "mesh",
+    device: Device = "auto",
+    face: Face = "largest",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """The face in VIDEO says AUDIO: jaw and lips are new, all else stays as it was filmed.
+
+    Frames without a face pass through; --json lists their numbers as "untouched".
+    """
+    run = Run(output, force, as_json)
+    head = run.load(model, device=device, animator=animator, face=face)
+    clip = head.dub(
+        video,
+        audio,
+        length=length.value,
+        mouth_scale=mouth_scale,
+        style=style,
+        articulation=articulation,
+        lip_open=lip_open,
+        **timed(phones=phones, words=words),
+    )
+    run.save(clip, untouched=list(clip.untouched))

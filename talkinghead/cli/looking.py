@@ -1,0 +1,82 @@
+"""Commands that look: whether a photo suits, and how fast this machine is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app
+from .options import AnimatorName, Face, Force, Image, face_choice
+
+
+@app.command()
+def inspect(
+    image: Image,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The contact sheet to write, a PNG.", show_default=False)
+    ] = None,
+    animator: AnimatorName = "mesh",
+    face: Face = "largest",
+    force: Force = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Does IMAGE suit? Findings in plain words, and a sheet of what its face looks like when it moves."""
+    from ..contact_sheet import check_new_sheet, draw_sheet, inspect_image, save_sheet
+    from ..face.tracker import MediaPipeTracker
+
+    if output is not None:
+        check_new_sheet(output, force)
+    findings = inspect_image(image, MediaPipeTracker(face=face_choice(face)))
+    if output is not None:
+        from ..pipeline import TalkingHead
+
+        save_sheet(draw_sheet(TalkingHead.from_pretrained(animator=animator), findings), output, force=force)
+    if as_json:
+        typer.echo(json.dumps(findings.report()))
+        return
+    for note in findings.notes:
+        typer.echo(f"  {note}")
+    for warning in findings.warnings:
+        typer.echo(f"! {warning}")
+    if not findings.warnings:
+        typer.echo("this photo suits")
+
+
+@app.command()
+def bench(
+    image: Annotated[
+        Path | None, typer.Argument(metavar="[IMAGE]", help="A photo with a face; else the demo's.", show_default=False)
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Each time is the median of so many runs.")] = 5,
+    frames: Annotated[int, typer.Option(min=1, help="Frames in a run.")] = 75,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of speech that speak is timed with.")] = 30.0,
+    animator: AnimatorName = "mesh",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the times as JSON.")] = False,
+) -> None:
+    """How fast this machine draws, beside what one plain resampling of each frame costs."""
+    from ..bench import as_plain, run_bench, table_rows
+    from ..pipeline import TalkingHead
+
+    head = TalkingHead.from_pretrained(animator=animator)
+    found = run_bench(
+        head, image, runs=runs, frames=frames, seconds=seconds, progress=lambda text: typer.echo(f"… {text}", err=True)
+    )
+    if as_json:
+        typer.echo(json.dumps(as_plain(found)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    threads = ", ".join(f"{name} {count}" for name, count in found.threads.items())
+    table = Table("", *found.scenes, title=f"{found.cpu}, {found.cores} cores; threads: {threads}")
+    for row in table_rows(found):
+        table.add_row(*row)
+    Console().print(table)
+    spoken = found.speak
+    typer.echo(
+        f"speak: {spoken['seconds']:g} s of speech in {spoken['wall']:g} s, real-time factor "
+        f"{spoken['real_time_factor']:g}, {spoken['peak_memory_mb']:g} MB"
+    )
