@@ -65,8 +65,11 @@ class Surround:
     spread: Array
 
     @classmethod
-    def of(cls, head: Head, landmarks: Array, image: Frame) -> Surround:
-        """The surround of a face at `landmarks` [478, 3] in `image`."""
+    def of(cls, head: Head, landmarks: Array, image: Frame, *, stiff: bool = True) -> Surround:
+        """The surround of a face at `landmarks` [478, 3] in `image`.
+
+        stiff: whether to look for what is background, and keep it still
+        """
         oval = landmarks[OVAL, :2]
         start = np.stack([oval, (oval + np.roll(oval, -1, 0)) / 2], 1).reshape(SPOKES, 2)
         edge = region_edge(head, start)
@@ -78,7 +81,9 @@ class Surround:
         pulling = [landmarks[rim, :2], rest[:-1], below_chin(head, landmarks, NECK_BELOW)]
         still = [edge, start + (edge - start) * 0.85, *(below_chin(head, landmarks, y) for y in SHOULDERS_BELOW)]
         spread = radial_spread(rings, np.concatenate(pulling), np.concatenate(still), head.height)
-        spread *= (freedom(rings, image, head) * nearness(rings, image, landmarks, edge, head.height))[:, None]
+        spread *= freedom(rings, image, head)[:, None]
+        if stiff:
+            spread *= nearness(rings, image, landmarks, edge, head.height)[:, None]
         spread[-SPOKES:] = 0
         between = np.zeros((len(OVAL), spread.shape[1]))
         for i, (a, b) in enumerate(zip(OVAL, np.roll(OVAL, -1), strict=True)):

@@ -42,14 +42,14 @@ class Redrawer:
         free = freedom(own[:, :2], take.image, head)[:, None]
         face = own + (take.target - own) * free
         rest = (own + (take.sealed - own) * free)[:, :2]
-        warp = Warp.of(take.image, head, own, texture)
+        warp = Warp.of(take.image, head, own, texture, once=True)
         around = warp.surround.move((face - own)[:, :2], warp.surround.rest)
         still = warp.surround.source
         around = still + (around - still) * self.low(still, head)
         lips = almond(face[:, :2], rest)
 
         frame = take.image.copy()
-        replace(warp, lids=None).draw(frame, overlapped(lips, texture), face[:, 2], around)
+        replace(warp, lids=None).draw(frame, overlapped(lips, texture), face, around)
         mouth = replace(self.mouth, unit=head.scale)
         # All between the lips is painted, wherever they were: so `posed`, where the mouth would be left as it is, is
         # far away.

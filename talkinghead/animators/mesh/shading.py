@@ -13,6 +13,7 @@ from ...face.landmarks import EYES, FACE_OVAL, OUTER_LIPS
 from ...face.model import Ids, face_model
 from ...types import Array, Frame
 from .light import LUMA
+from .opening import extent
 from .skin import LIDS
 
 SKIN_BLUR = 0.02  # face heights: the light is read from skin without pores
@@ -45,8 +46,13 @@ class Shading:
         """
         normals, worth = vertex_normals(landmarks), worth_of_vertices()
         size = max(1.0, SKIN_BLUR * float(np.ptp(landmarks[:, 1])))
-        blurred = cv2.GaussianBlur(image, (0, 0), size)
-        bright = cv2.remap(blurred, landmarks[None, :468, :2], None, cv2.INTER_LINEAR)[0] @ LUMA
+        box = extent(landmarks[:468, :2], image, margin=3 * size)
+        if box is None:
+            return cls(FRONTAL, cls.brightness(FRONTAL, normals), worth)
+        left, top, right, bottom = box
+        blurred = cv2.GaussianBlur(image[top:bottom, left:right], (0, 0), size)
+        spots = (landmarks[None, :468, :2] - [left, top]).astype(np.float32)
+        bright = cv2.remap(blurred, spots, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0] @ LUMA
         terms = np.column_stack([np.ones(468, np.float32), normals])
         mean = max(float(np.average(bright, weights=worth)), 1.0)
         weighted = terms * worth[:, None]

@@ -35,7 +35,7 @@ class Warp:
     triangles: [F, 3] clockwise on the screen
     surround:  how the vertices around the face follow it
     lids:      the skin that a blink stretches
-    shading:   the light on the skin
+    shading:   the light on the skin; None leaves it
     border:    pixels from the picture's border over which the last of the motion dies away
     """
 
@@ -48,19 +48,22 @@ class Warp:
     triangles: Ids
     surround: Surround
     lids: LidSkin | None
-    shading: Shading
+    shading: Shading | None
     border: float
 
     @classmethod
-    def of(cls, image: Frame, head: Head, landmarks: Array, texture: Array) -> Warp:
-        """The mesh of a face at `landmarks` [478, 3] whose picture is at `texture` [478, 2]."""
-        surround = Surround.of(head, landmarks, image)
+    def of(cls, image: Frame, head: Head, landmarks: Array, texture: Array, *, once: bool = False) -> Warp:
+        """The mesh of a face at `landmarks` [478, 3] whose picture is at `texture` [478, 2].
+
+        once: whether it is drawn once, with the head where it is: what is worth while for many frames is left out
+        """
+        surround = Surround.of(head, landmarks, image, stiff=not once)
         source = np.concatenate([texture[:468], surround.source]).astype(np.float32)
         rings = np.arange(len(surround.source), dtype=np.float32)
         behind = landmarks[:, 2].max() + head.height * (1 + rings / len(rings))
         triangles = np.concatenate([face_model().triangles[:, ::-1], surround.triangles]).astype(np.int32)
         left, top, right, bottom = extent(surround.source, image) or (0, 0, image.shape[1], image.shape[0])
-        zoom = ZOOM if (right - left) * (bottom - top) <= LARGE else 1
+        zoom = ZOOM if not once and (right - left) * (bottom - top) <= LARGE else 1
         part = image[top:bottom, left:right]
         return cls(
             texture=cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC),
@@ -72,7 +75,7 @@ class Warp:
             triangles=triangles,
             surround=surround,
             lids=LidSkin.of(image, landmarks, head.height),
-            shading=Shading.of(image, landmarks),
+            shading=None if once else Shading.of(image, landmarks),
             border=max(1.0, BORDER * head.height),
         )
 
@@ -98,7 +101,8 @@ class Warp:
         shown[..., 2] = 1
         values = np.ones((len(self.source), 3), np.float32)
         values[:, :2] = self.source
-        values[:468, 2] = self.shading.change(shape, way[:468])
+        if self.shading is not None:
+            values[:468, 2] = self.shading.change(shape, way[:468])
         points[:, :2] -= np.array([left, top], np.float32)
         rasterise(points, triangles, values, shown, np.full(shown.shape[:2], np.inf, np.float32))
         height, width = frame.shape[:2]
@@ -120,7 +124,8 @@ class Warp:
         left, top, right, bottom = box
         face, shown = region[top:bottom, left:right], shown[top:bottom, left:right]
         soften_silhouettes(face, shown, JUMP)
-        shade(face, shown[..., 2])
+        if self.shading is not None:
+            shade(face, shown[..., 2])
         if self.lids is not None:
             self.lids.calm(face, shown[..., :2], points - np.array([left, top], np.float32))
 
