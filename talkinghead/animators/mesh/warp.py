@@ -42,13 +42,9 @@ class Warp:
     border: float
 
     @classmethod
-    def of(cls, image: Frame, head: Head, landmarks: Array, texture: Array, surround: Surround | None = None) -> Warp:
-        """The mesh of a face at `landmarks` [478, 3] whose picture is at `texture` [478, 2].
-
-        surround: what is around the face, where that is known already; None has it found
-        """
-        if surround is None:
-            surround = Surround.of(head, landmarks, image)
+    def of(cls, image: Frame, head: Head, landmarks: Array, texture: Array) -> Warp:
+        """The mesh of a face at `landmarks` [478, 3] whose picture is at `texture` [478, 2]."""
+        surround = Surround.of(head, landmarks, image)
         source = np.concatenate([texture[:468], surround.source]).astype(np.float32)
         rings = np.arange(len(surround.source), dtype=np.float32)
         behind = landmarks[:, 2].max() + head.height * (1 + rings / len(rings))
