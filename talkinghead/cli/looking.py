@@ -77,6 +77,6 @@ def bench(
     Console().print(table)
     spoken = found.speak
     typer.echo(
-        f"speak: {spoken['seconds']:g} s of speech in {spoken['wall']:g} s, real-time factor "
+        f"speak: {spoken['seconds']:g} s of speech in {spoken['wall']:g} s ({spoken['cpu']:g} s of CPU), real-time factor "
         f"{spoken['real_time_factor']:g}, {spoken['peak_memory_mb']:g} MB"
     )
