@@ -40,7 +40,7 @@ class Bench:
     cpu, threads: the machine, and how many threads OpenCV and torch may use
     scenes:       {picture size: {"render", "render_encode", "remap", "remap_encode", "first_frame"}}; `remap` is one
                   cubic resampling of the whole frame by OpenCV: no warp can do less with the same quality
-    speak:        {"seconds" of speech, "wall" seconds, "real_time_factor", "peak_memory_mb"}
+    speak:        {"seconds" of speech, "wall" and "cpu" seconds, "real_time_factor", "peak_memory_mb"}
     runs, frames: each time is the median of so many runs, each the mean over so many frames
     """
 
@@ -158,12 +158,13 @@ def timed_speech(head: TalkingHead, portrait: Portrait, seconds: float) -> dict[
     """How long `speak` and saving take for so many seconds of speech."""
     speech = long_speech(seconds)
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time() + child_seconds()
         head.speak(portrait, speech).save(Path(folder) / "bench.mp4", progress=False)
-        wall = time.perf_counter() - start
+        wall, cpu = time.perf_counter() - start, time.process_time() + child_seconds() - cpu
     return {
         "seconds": round(speech.duration, 2),
         "wall": round(wall, 2),
+        "cpu": round(cpu, 2),
         "real_time_factor": round(wall / speech.duration, 3),
         "peak_memory_mb": round(peak_memory()),
     }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
@@ -52,9 +52,8 @@ def redrawing(animator: Animator) -> Redraw:
     """
     if animator.fps is not None:
         raise ValueError(f"this animator draws {animator.fps:g} frames a second and no film; take the mesh animator")
-    own: Redraw | None = getattr(animator, "redrawer", None)
-    if own is not None:
-        return own
+    if hasattr(animator, "redrawer"):
+        return cast("Redrawing", animator).redrawer
 
     def redrawer(footage: Footage, clearest: Frame) -> Callable[[Take], Frame]:
         rest = np.zeros((1, 3), np.float32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +23,7 @@ from .motion.spoken import FPS, Timed, known_segments, motion_of_phones
 from .motion.style import StyleChoice
 from .presets import DEFAULT, FaceChoice, load_parts, save_parts
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
+from .speakers import Voices, animated, drawn_together, find_everyone, followed_by_rest, parted
 from .streaming import PieceEncoder, PieceGenerator, resampled, stream_motion
 from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech
 from .video import open_video
@@ -61,8 +62,8 @@ class TalkingHead:
                   Hugging Face hub id of one
         device:   "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one
         animator: "mesh", or any callable of the Animator protocol; None takes the one that belongs to `name`
-        face:     which face of the picture: "largest", its number from left to right, or a box
-                  (left, top, right, bottom) in pixels
+        face:     which face of the picture: "largest", its number from left to right, a box
+                  (left, top, right, bottom) in pixels, or "all"
 
         Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights; ValueError.
         """
@@ -71,9 +72,10 @@ class TalkingHead:
     def speak(
         self,
         image: ImageSource | Portrait,
-        audio: AudioSource | Speech,
+        audio: AudioSource | Speech | None = None,
         sample_rate: int | None = None,
         *,
+        speakers: Mapping[int, AudioSource | Speech] | None = None,
         phones: Timed | None = None,
         words: Timed | None = None,
         **options: Unpack[Options],
@@ -82,6 +84,8 @@ class TalkingHead:
 
         image:         a path, bytes, a PIL image, an array, or a Portrait whose face was found before
         audio:         a path, bytes, `(rate, array)`, an array with its `sample_rate`, or a Speech
+        speakers:      in place of `audio`, what each face says: {0: "a.wav", 1: "b.wav"}, the leftmost is 0. The sounds
+                       are mixed, and who does not speak lives on. With face="all" everyone says `audio`
         phones, words: what is said when, if it is known: [(start, end, "HH"), …] in seconds, in ARPAbet or IPA, or
                        [(start, end, "hello"), …] in English. The lips follow it, and no model listens
         options:       seed; expression_scale, mouth_scale and head_motion, 0 to 2: how strongly it moves
@@ -94,6 +98,10 @@ class TalkingHead:
         Raises the InputError or ValueError that names what is wrong before any model runs.
         """
         controls = Controls(**options)
+        if speakers is not None or getattr(self.face_tracker, "face", None) == "all":
+            return self._speak_together(image, Voices.of(audio, sample_rate, speakers, phones, words), controls)
+        if audio is None:
+            raise TypeError("speak needs audio, or speakers")
         speech = Speech.of(audio, sample_rate)
         segments = known_segments(phones, words, speech)
         portrait = self.portrait(image)  # image [H, W, 3], landmarks [478, 3]
@@ -144,6 +152,26 @@ class TalkingHead:
         features = self.audio_encoder(speech)  # [A, D]
         style = controls.strengths(math.ceil(len(features) * FPS / self.audio_encoder.rate))  # [T, 2] or neutral
         return self.motion_generator(features) if style is None else self.motion_generator(features, style=style)
+
+    def _speak_together(self, image: ImageSource | Portrait, voices: Voices, controls: Controls) -> Clip:
+        """Several faces of `image` speak, and those that have no voice live on."""
+        picture = image.image if isinstance(image, Portrait) else load_image(image)
+        portraits = [image] if isinstance(image, Portrait) else find_everyone(self.face_tracker, picture)
+        moving = animated(portraits, voices.speakers)  # numbers of faces
+        parts = parted([portraits[number] for number in moving])  # of the picture, one for each face
+        speech = voices.mixed()
+        said = {id(voice): self._say(voice, None, controls) for voice in voices}
+        fps, motions = self.animator.fps or FPS, []
+        for number in moving:
+            motion = followed_by_rest(said.get(id(voices.of_face(number)), Motion.still(0, FPS)), speech.frames(FPS))
+            alive = replace(controls, seed=controls.seed + number).enliven(motion)
+            motions.append(alive.resample(fps, speech.frames(fps)))
+        height, width = picture.shape[:2]
+
+        def frames() -> Iterator[Frame]:
+            return drawn_together(picture, parts, motions, self.animator)
+
+        return Clip(frames, speech.frames(fps), (width, height), fps, speech)
 
     def draw(self, portrait: Portrait, motion: Motion, speech: Speech | None = None) -> Clip:
         """A clip of `portrait` moving by `motion`, as long as `speech` if there is one."""

@@ -16,7 +16,7 @@ from .weights import CONFIG_FILE, WEIGHTS_FILE, save_weights, write_config
 DEFAULT = "micro"
 DEFAULT_ANIMATOR = "mesh"
 
-FaceChoice = Literal["largest"] | int | tuple[float, float, float, float]
+FaceChoice = Literal["largest", "all"] | int | tuple[float, float, float, float]
 
 
 class Parts(NamedTuple):

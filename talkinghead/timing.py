@@ -61,6 +61,10 @@ class _Timed:
 class _TimedTracker(_Timed):
     """Finding a face in a picture, and following one through a video."""
 
+    def everyone(self, image: Any) -> Any:
+        with self._watch(self._stage):
+            return self._part.everyone(image)
+
     def track(self, video: Any) -> Any:
         with self._watch("track"):
             return self._part.track(video)

@@ -144,8 +144,30 @@ def test_words_are_read_from_a_file(short: Path, tmp_path: Path) -> None:
     assert Motion.load(tmp_path / "m.npz").expression[:, INDEX["jawOpen"]].max() > 0.1
 
 
+def test_eyes_and_mouth_are_options(short: Path, tmp_path: Path) -> None:
+    still = ["--blink-rate", "0", "--head-motion", "0"]
+    options = ["--gaze", "15,-10", "--eye-open", "0.5", "--mouth-scale", "0.5", "--lip-open", "0"]
+
+    for name, extra in (("plain.npz", []), ("looking.npz", options)):
+        command = ["motion", str(short), "-o", str(tmp_path / name), *still, *extra]
+        assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+
+    plain, looking = (Motion.load(tmp_path / name).expression for name in ("plain.npz", "looking.npz"))
+    assert looking[:, INDEX["eyeLookOutLeft"]].mean() == pytest.approx(0.5, abs=0.05)
+    assert looking[:, INDEX["eyeLookDownRight"]].mean() == pytest.approx(1 / 3, abs=0.05)
+    assert looking[:, INDEX["eyeBlinkLeft"]].min() == pytest.approx(0.5)
+    assert looking[:, INDEX["jawOpen"]].max() < 0.6 * plain[:, INDEX["jawOpen"]].max()
+
+
 @pytest.mark.parametrize(
-    "option", [("--style", "loud"), ("--mood", "odd"), ("--mood", "happy=very"), ("--phones", "missing.json")]
+    "option",
+    [
+        ("--style", "loud"),
+        ("--mood", "odd"),
+        ("--mood", "happy=very"),
+        ("--gaze", "left"),
+        ("--phones", "missing.json"),
+    ],
 )
 def test_a_wrong_way_to_say_it_is_an_error(option: tuple[str, str], short: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["motion", str(short), "-o", str(tmp_path / "m.npz"), *option])
@@ -190,6 +212,7 @@ def test_help_names_every_command() -> None:
 
 def test_a_face_is_chosen_by_words_numbers_or_a_box() -> None:
     assert face_choice("largest") == "largest"
+    assert face_choice("all") == "all"
     assert face_choice("1") == 1
     assert face_choice("0,10,20.5,30") == (0, 10, 20.5, 30)
     assert talkinghead("speak", "a", "b", "-o", "c.mp4", "--face", "left").returncode == 2

@@ -14,7 +14,7 @@ LAYERS = [
     ["evaluation"],
     ["training"],
     ["demo", "pipeline"],
-    ["dubbing", "streaming"],
+    ["dubbing", "speakers", "streaming"],
     ["presets"],
     ["animators", "motion", "audio_encoder"],
     ["face", "weights"],

@@ -75,8 +75,6 @@ def bench(
     for row in table_rows(found):
         table.add_row(*row)
     Console().print(table)
-    spoken = found.speak
-    typer.echo(
-        f"speak: {spoken['seconds']:g} s of speech in {spoken['wall']:g} s, real-time factor "
-        f"{spoken['real_time_factor']:g}, {spoken['peak_memory_mb']:g} MB"
-    )
+    said = found.speak
+    taken = f"{said['wall']:g} s, {said['cpu']:g} s of CPU, {said['peak_memory_mb']:g} MB"
+    typer.echo(f"speak: {said['seconds']:g} s of speech in {taken}: real-time factor {said['real_time_factor']:g}")

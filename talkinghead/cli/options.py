@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from ..presets import FaceChoice
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A photo or painting with a face.", show_default=False)]
-Audio = Annotated[
-    Path, typer.Argument(metavar="AUDIO", help="Speech: any sound file, or a video's sound.", show_default=False)
+AUDIO = typer.Argument(metavar="AUDIO", help="Speech: any sound file, or a video's sound.", show_default=False)
+Audio = Annotated[Path, AUDIO]
+Speakers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--speaker",
+        metavar="FACE=AUDIO",
+        help="In place of AUDIO, what one of several faces says: 0=a.wav is for the leftmost. May be repeated.",
+        show_default=False,
+    ),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The file to write.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
@@ -68,7 +76,7 @@ KEYWORD = Parameter.POSITIONAL_OR_KEYWORD
 Model = Annotated[str, typer.Option(help='"micro", a checkpoint folder, or a hub id.')]
 Device = Annotated[str, typer.Option(help='"auto", "cpu", "cuda", …')]
 AnimatorName = Annotated[str, typer.Option("--animator", help="What draws the frames.")]
-Face = Annotated[str, typer.Option(help='"largest", a number from left to right, or left,top,right,bottom.')]
+Face = Annotated[str, typer.Option(help='"largest", a number from left to right, left,top,right,bottom, or "all".')]
 Videos = Annotated[list[Path], typer.Argument(metavar="VIDEOS", help="Videos or folders of them.", show_default=False)]
 
 
@@ -103,10 +111,23 @@ def speaking_options(command: Callable[..., None]) -> Callable[..., None]:
     return told
 
 
+def speaker_files(texts: list[str]) -> dict[int, Path]:
+    """What each `--speaker 0=a.wav` says, by the number of the face. Raises a usage error."""
+    files: dict[int, Path] = {}
+    for text in texts:
+        number, _, path = text.partition("=")
+        if not number.isdecimal() or not path:
+            raise typer.BadParameter(f"--speaker must be written as 0=hello.wav, not {text!r}")
+        if int(number) in files:
+            raise typer.BadParameter(f"--speaker {number} is given twice")
+        files[int(number)] = Path(path)
+    return files
+
+
 def face_choice(text: str) -> FaceChoice:
     """What `--face` means. Raises a usage error."""
-    if text == "largest":
-        return "largest"
+    if text in ("largest", "all"):
+        return "largest" if text == "largest" else "all"
     numbers = text.split(",")
     try:
         if len(numbers) == 1:
@@ -114,4 +135,6 @@ def face_choice(text: str) -> FaceChoice:
         left, top, right, bottom = map(float, numbers)
         return left, top, right, bottom
     except ValueError:
-        raise typer.BadParameter(f"--face must be largest, a number, or left,top,right,bottom, not {text!r}") from None
+        raise typer.BadParameter(
+            f"--face must be largest, a number, left,top,right,bottom, or all, not {text!r}"
+        ) from None

@@ -10,6 +10,7 @@ import typer
 
 from .app import app
 from .options import (
+    AUDIO,
     AnimatorName,
     Audio,
     Device,
@@ -22,7 +23,9 @@ from .options import (
     Model,
     Output,
     Seed,
+    Speakers,
     face_choice,
+    speaker_files,
     speaking_options,
 )
 from .run import Run
@@ -32,9 +35,10 @@ from .run import Run
 @speaking_options
 def speak(
     image: Image,
-    audio: Audio,
     output: Output,
     how: dict[str, Any],
+    audio: Annotated[Path | None, AUDIO] = None,
+    speaker: Speakers = None,
     model: Model = "micro",
     animator: AnimatorName = "mesh",
     device: Device = "auto",
@@ -42,10 +46,16 @@ def speak(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """The face in IMAGE says AUDIO: an mp4 with the sound in it."""
+    """The face in IMAGE says AUDIO: an mp4 with the sound in it.
+
+    Several faces: --face all lets them all say it; --speaker 0=a.wav --speaker 1=b.wav lets each say something else.
+    """
+    if (audio is None) == (speaker is None):
+        raise typer.BadParameter("give either AUDIO or --speaker")
+    speakers = None if speaker is None else speaker_files(speaker)
     run = Run(output, force, as_json)
     head = run.load(model, device=device, animator=animator, face=face)
-    run.save(head.speak(image, audio, **how))
+    run.save(head.speak(image, audio, speakers=speakers, **how))
 
 
 @app.command()

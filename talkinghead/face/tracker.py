@@ -31,19 +31,20 @@ class MediaPipeTracker:
     """Finds the face in a picture, or follows one through a video.
 
     face:       which one when there are several: "largest", its number from left to right (0 is the leftmost),
-                or a box (left, top, right, bottom) in pixels around it
+                a box (left, top, right, bottom) in pixels around it, or "all": `everyone` finds these, and where
+                only one can be used it is the largest
     on_several: "largest" takes the largest and warns, "error" raises SeveralFacesFound; used when face="largest"
     confidence: what the face detector must reach, 0 to 1
     """
 
-    face: Literal["largest"] | int | Box = "largest"
+    face: Literal["largest", "all"] | int | Box = "largest"
     on_several: Literal["largest", "error"] = "largest"
     confidence: float = 0.5
 
     def __post_init__(self) -> None:
         whole = isinstance(self.face, int) and not isinstance(self.face, bool)
-        if not (whole or self.face == "largest" or is_box(self.face)):
-            wanted = '"largest", a number from left to right, or a box (left, top, right, bottom)'
+        if not (whole or self.face in ("largest", "all") or is_box(self.face)):
+            wanted = '"largest", a number from left to right, a box (left, top, right, bottom), or "all"'
             raise ValueError(f"face must be {wanted}, not {self.face!r:.60}")
         if self.on_several not in ("largest", "error"):
             raise ValueError(f'on_several must be "largest" or "error", not {self.on_several!r:.60}')
@@ -64,6 +65,16 @@ class MediaPipeTracker:
         landmarks = self.choose(faces)
         check_quality(landmarks)
         return Portrait(image, landmarks)
+
+    def everyone(self, image: Frame) -> list[Portrait]:
+        """All faces in `image` [H, W, 3], from left to right, however small. Raises NoFaceFound."""
+        faces = self.find(image)
+        if not faces:
+            raise NoFaceFound(
+                f"no face was found in this image of {image.shape[1]} x {image.shape[0]} pixels",
+                "give a photo with faces seen from the front",
+            )
+        return [Portrait(image, landmarks) for landmarks in faces]
 
     def find(self, image: Frame) -> list[Array]:
         """Landmarks [478, 3] of every face, from left to right. Small ones are looked for if no large one is seen."""
@@ -90,6 +101,8 @@ class MediaPipeTracker:
                 found = f"face {self.face} was asked for, but {len(faces)} found"
                 raise NoFaceFound(found, "faces count from 0, left to right")
             return faces[self.face]
+        if self.face == "all":
+            return max(faces, key=eye_distance)
         if self.face != "largest":
             left, top, right, bottom = self.face
             inside = [f for f in faces if left <= f[:, 0].mean() <= right and top <= f[:, 1].mean() <= bottom]

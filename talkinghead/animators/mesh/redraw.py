@@ -14,7 +14,7 @@ from .lips import LOWER_EDGE, UPPER_EDGE, almond, downwards, gaps, lip_line, ove
 from .mouth import Mouth
 from .warp import Warp
 
-WITHIN = 0.014  # face heights: new edges are taken from so far inside the lips; teeth shine through at the old ones
+WITHIN = 0.024  # face heights: new edges are taken from so far inside the lips; teeth shine through at the old ones
 
 
 @dataclass(frozen=True, eq=False)
