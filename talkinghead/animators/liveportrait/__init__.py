@@ -1,0 +1,1 @@
+"""LivePortrait: the public networks that draw a portrait from keypoints, driven by this package's motion."""
