@@ -75,6 +75,8 @@ def lively(module: nn.Module, seed: int) -> dict[str, Tensor]:
             state[name] = noise / tensor[0].numel() ** 0.5
         if "fc_exp" in name or "fc_t." in name:
             state[name] = state[name] * 0.02
+        if "conv_img" in name:  # else the picture is black and white
+            state[name] = state[name] * 0.1
         if "fc_scale" in name:
             state[name] = state[name] * 0.1 + (1.2 if name.endswith("bias") else 0)
     return state

@@ -76,7 +76,7 @@ def test_a_batch_of_frames_is_drawn_as_each_would_be(networks: Networks) -> None
 
     assert together.shape == (3, 3, 512, 512)
     for index in range(3):
-        same(together[index : index + 1], networks.draw(volume, driving[index : index + 1], source))
+        same(together[index : index + 1], networks.draw(volume, driving[index : index + 1], source), 1e-4)
 
 
 @torch.inference_mode()
@@ -126,9 +126,8 @@ def test_spectral_norms_are_multiplied_out_once(networks: Networks) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_short_numbers_draw_nearly_the_same(folder: Path, networks: Networks, precision: str) -> None:
-    short = load_networks(folder, precision=precision)
+def test_short_numbers_draw_nearly_the_same(folder: Path, networks: Networks) -> None:
+    short = load_networks(folder, precision="bfloat16")
     volume = networks.appearance(torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1)))
     driving, source = keypoints(1, 6), keypoints(1, 7)
 
@@ -143,7 +142,11 @@ def test_every_layout_and_safetensors_are_read(folder: Path, networks: Networks,
     for path in (folder / BASE).glob("*.pth"):
         save_file(torch.load(path, weights_only=True), flat / f"{path.stem}.safetensors")
     heads = torch.load(folder / SMALL, weights_only=True)
-    small = {f"{head}_{key}".replace("_module.", "_module.", 1): t for head, table in heads.items() for key, t in table.items()}
+    small = {
+        f"{head}_{key}".replace("_module.", "_module.", 1): t
+        for head, table in heads.items()
+        for key, t in table.items()
+    }
     save_file(small, flat / HEADS_FILE.replace(".pth", ".safetensors"))
     (flat / "config.json").write_bytes((folder / "config.json").read_bytes())
 
@@ -256,6 +259,8 @@ def test_public_sizes_do_not_fit_other_weights(own: Path) -> None:
 def test_precisions_are_few(folder: Path) -> None:
     with pytest.raises(ValueError, match="precision must be auto, float32, bfloat16, float16, not 'int8'"):
         load_networks(folder, precision="int8")
+    with pytest.raises(ValueError, match="float16 takes minutes for a frame on a CPU"):
+        load_networks(folder, precision="float16")
 
 
 def test_nothing_is_downloaded_when_that_is_forbidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

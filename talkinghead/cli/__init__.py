@@ -11,10 +11,10 @@ from typing import Any
 import typer
 
 from ..errors import TalkingHeadError
-from . import speaking, training
+from . import liveportrait, speaking, training
 from .app import app
 
-__all__ = ["app", "main", "speaking", "training"]
+__all__ = ["app", "liveportrait", "main", "speaking", "training"]
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from .transform import KeypointMotion
 
 Region = Literal["all", "exp", "pose", "lip", "eyes"]
 
+ANIMAL_MULTIPLIER = 1.75  # of motion, with which the public pipeline shows its animals
 LIP_KEYPOINTS = (6, 12, 14, 17, 19, 20)
 EYE_KEYPOINTS = (11, 13, 15, 16, 18)
 
@@ -61,6 +62,7 @@ class Options:
     eye_retargeting:    open the eyes as far as the driver's
     lip_retargeting:    open the lips as far as the driver's
     source_eye_retargeting: keep a source video's eyes as open as in its first frame
+    eye_scale, lip_scale: of the offsets that retargeting adds
     multiplier:         of all motion, at the end
     variance:           of a source video's smoothing; the larger, the smoother
     as_upstream:        with the public pipeline's faults: retargeting discards the driving motion, smoothed
@@ -75,6 +77,8 @@ class Options:
     eye_retargeting: bool = False
     lip_retargeting: bool = False
     source_eye_retargeting: bool = False
+    eye_scale: float = 1.0
+    lip_scale: float = 1.0
     multiplier: float = 1.0
     variance: float = OBSERVATION_VARIANCE
     as_upstream: bool = False
@@ -82,8 +86,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.region not in get_args(Region):
             raise ValueError(f"region must be {', '.join(get_args(Region))}, not {self.region!r:.40}")
-        if not 0 <= self.multiplier <= 10:
-            raise ValueError(f"multiplier must be 0 to 10, not {self.multiplier!r}")
+        for name in ("multiplier", "eye_scale", "lip_scale"):
+            if not 0 <= (value := getattr(self, name)) <= 10:
+                raise ValueError(f"{name} must be 0 to 10, not {value!r}")
         if not self.variance > 0:
             raise ValueError(f"variance must be above 0, not {self.variance!r}")
 
@@ -96,6 +101,9 @@ class Options:
     def expressive(self) -> Array:
         """The expression's coordinates [21, 3] that follow the driver where not all do: 1, else 0."""
         return _WHOLE.get(self.region, EXPRESSIVE if self.region in ("all", "exp") else np.zeros_like(EXPRESSIVE))
+
+
+DEFAULTS = Options()
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +143,7 @@ class Driver:
     neutral: Array | None = None
 
 
-def drive(face: Face, driver: Driver, heads: Heads, options: Options = Options()) -> Array:
+def drive(face: Face, driver: Driver, heads: Heads, options: Options = DEFAULTS) -> Array:
     """The keypoints [T, 21, 3] that `face` is drawn with when `driver` moves it.
 
     T is the shorter of the two where both are videos; a picture lasts as long as the other. Transforms, then
@@ -223,11 +231,13 @@ def _retarget(face: Face, driver: Driver, heads: Heads, options: Options, driven
     if options.eye_retargeting:
         if driver.eyes is None:
             raise ValueError("eye_retargeting needs the driver's eye ratios, which this one has not")
-        added = added + heads.move_eyes(source, eye_condition(face.eyes, driver.eyes[: len(driven)]))
+        eyes = heads.move_eyes(source, eye_condition(face.eyes, driver.eyes[: len(driven)]))
+        added = added + np.float32(options.eye_scale) * eyes
     if options.lip_retargeting:
         if driver.lips is None:
             raise ValueError("lip_retargeting needs the driver's lip ratios, which this one has not")
-        added = added + heads.move_lips(source, lip_condition(face.lips, driver.lips[: len(driven)]))
+        lips = heads.move_lips(source, lip_condition(face.lips, driver.lips[: len(driven)]))
+        added = added + np.float32(options.lip_scale) * lips
     return (source if options.as_upstream and options.relative else driven) + added
 
 
@@ -242,6 +252,20 @@ def _own_lips_and_eyes(face: Face, heads: Heads, options: Options) -> Array:
         target = np.where(target < EYES_SHUT, np.float32(EYES_OPEN), target)
         added = added + heads.move_eyes(source, eye_condition(face.eyes, target))
     return added
+
+
+def drive_animal(face: Face, driver: Driver, multiplier: float = ANIMAL_MULTIPLIER) -> Array:
+    """The keypoints [T, 21, 3] that an animal's `face`, of one picture, is drawn with when a person drives it.
+
+    The driver's pose, place and expression as they are, on the animal's own keypoints and scale; from the first
+    frame on, in proportion to the two shapes' sizes. Animals are neither stitched nor retargeted.
+    """
+    own, other = face.motion, driver.motion
+    scale = np.repeat(own.scale, len(other), 0)
+    driven = KeypointMotion(other.expression, other.rotation, scale, other.translation).place(face.canonical)
+    source = face.keypoints
+    driven = source + (driven - driven[:1]) * hull_multiplier(source[0], driven[0])
+    return _float(source + np.float32(multiplier) * (driven - source))
 
 
 def hull_multiplier(source: Array, driving: Array) -> float:

@@ -113,6 +113,8 @@ def load_networks(
     """
     if precision != "auto" and precision not in PRECISIONS:
         raise ValueError(f"precision must be auto, {', '.join(PRECISIONS)}, not {precision!r}")
+    if precision == "float16" and device == "cpu":
+        raise ValueError("precision float16 takes minutes for a frame on a CPU: choose bfloat16 or float32")
     folder = Path(folder)
     files = find_files(folder, animals=animals)
     config = folder / CONFIG_FILE

@@ -5,6 +5,7 @@ Keypoints are rows, x right, y down, z into the scene, -1 to 1 over the crop; a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,12 @@ class KeypointMotion:
         shift = self.translation * np.array([1, 1, 0], np.float32)
         placed: Array = self.scale[:, None] * (canonical @ self.rotation + self.expression) + shift[:, None]
         return placed.astype(np.float32)
+
+
+def joined(pieces: Sequence[KeypointMotion]) -> KeypointMotion:
+    """Pieces of motion, one after the other."""
+    names = ("expression", "rotation", "scale", "translation")
+    return KeypointMotion(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in names))
 
 
 def turn(degrees: Array) -> Array:
