@@ -23,7 +23,7 @@ from .shared import SHARED
 
 GOLDEN = SHARED / "golden" / "liveportrait"
 HEADS_FILE = "stitching_retargeting_module.pth"
-TINY = Sizes(4, 4, 4, 2, (1, 1, 2, 1), (8, 8, 8, 16), 2, 4, 3, 16, 16, 2, 8, 8)
+TINY = Sizes(4, 8, 2, 2, (1, 1, 2, 1), (8, 8, 8, 16), 1, 4, 3, 16, 16, 2, 8, 8)
 
 
 def golden_rules() -> ModuleType:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..animators.liveportrait.drive import Driver, Options
     from ..animators.liveportrait.loading import Networks
     from ..animators.liveportrait.template import Template
-    from ..types import Array, Frame
+    from ..types import Array
     from ..video import Video
 
 commands = typer.Typer(no_args_is_help=True, help="Move faces with LivePortrait's public weights.")
@@ -103,46 +103,49 @@ def animate(
         as_upstream=as_upstream,
     )
     run = Run(output, force, as_json)
-    nine, around = numbers(points, 18, "--points"), numbers(box, 4, "--box")
-    animal = nine is not None or around is not None
+    animal = numbers(points, 18, "--points"), numbers(box, 4, "--box")
     with run.watch("load"):
-        networks = read_networks(weights, device, precision, animals=animal)
-    if source.suffix.lower() not in PICTURES:
-        if animal:
-            raise InputError("an animal must be in a picture, not in a video", "give a picture as SOURCE")
-        return _animate_video(run, networks, source, driving, options, face)
-    from ..image import load_image
-
-    image = load_image(source)
-    driver, fps, sound = _read_driving(run, networks, driving)
-    if animal:
-        frames = _animal(networks, image, driver, nine, around, multiplier)
+        networks = read_networks(weights, device, precision, animals=any(animal))
+    if any(animal):
+        _animate_animal(run, networks, source, driving, animal, multiplier)
+    elif source.suffix.lower() in PICTURES:
+        _animate_picture(run, networks, source, driving, options, face, every)
     else:
-        frames = _picture(networks, image, driver, options, face, every)
-    size = (image.shape[1], image.shape[0])
-    return _write(run, frames, size, fps, len(driver.motion), sound)
+        _animate_video(run, networks, source, driving, options, face)
 
 
-def _animal(networks: Networks, image: Frame, driver: Driver, points: Any, box: Any, multiplier: float | None) -> Any:
+def _animate_animal(
+    run: Run, networks: Networks, source: Path, driving: Path, where: tuple[Any, Any], multiplier: float | None
+) -> None:
+    """The animal in a picture does what a person did; `where` is its 9 points or the box around its head."""
     import numpy as np
 
     from ..animators.liveportrait.drive import ANIMAL_MULTIPLIER
     from ..animators.liveportrait.editing import animal_square, animate_animal
+    from ..image import load_image
 
-    nine = None if points is None else np.array(points, np.float32).reshape(9, 2)
-    strength = ANIMAL_MULTIPLIER if multiplier is None else multiplier
-    return animate_animal(networks, image, animal_square(nine, box), driver, strength)
+    image, (points, box) = load_image(source), where
+    square = animal_square(None if points is None else np.array(points, np.float32).reshape(9, 2), box)
+    driver, fps, sound = _read_driving(run, networks, driving)
+    frames = animate_animal(networks, image, square, driver, ANIMAL_MULTIPLIER if multiplier is None else multiplier)
+    _write(run, frames, (image.shape[1], image.shape[0]), fps, len(driver.motion), sound)
 
 
-def _picture(networks: Networks, image: Frame, driver: Driver, options: Options, face: str, every: bool) -> Any:
+def _animate_picture(
+    run: Run, networks: Networks, source: Path, driving: Path, options: Options, face: str, every: bool
+) -> None:
+    """One face of a picture, or every, does what the one in `driving` did."""
     from ..animators.liveportrait.editing import animate_picture
     from ..face.tracker import MediaPipeTracker
+    from ..image import load_image
 
-    tracker = MediaPipeTracker(face=face_choice(face))
+    image, tracker = load_image(source), MediaPipeTracker(face=face_choice(face))
     faces: list[Array] = tracker.find(image) if every else [tracker(image).landmarks]
     if not faces:
         raise NoFaceFound("no face was found in the picture", "give a photo with faces seen from the front")
-    return animate_picture(networks, image, faces, driver, options)
+    driver, fps, sound = _read_driving(run, networks, driving)
+    frames = animate_picture(networks, image, faces, driver, options)
+    _write(run, frames, (image.shape[1], image.shape[0]), fps, len(driver.motion), sound)
 
 
 def _animate_video(run: Run, networks: Networks, source: Path, driving: Path, options: Options, face: str) -> None:
