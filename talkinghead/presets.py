@@ -15,6 +15,7 @@ from .weights import CONFIG_FILE, WEIGHTS_FILE, save_weights, write_config
 
 DEFAULT = "micro"
 DEFAULT_ANIMATOR = "mesh"
+LIVEPORTRAIT = "liveportrait"  # the micro model's motion, drawn by LivePortrait's public weights
 
 FaceChoice = Literal["largest", "all"] | int | tuple[float, float, float, float]
 
@@ -39,9 +40,12 @@ def load_parts(
     from .face.tracker import MediaPipeTracker
     from .motion.generator import FaceFormerGenerator
 
+    model, _, revision = str(name).partition("@")
+    if model == LIVEPORTRAIT:
+        name, animator = DEFAULT, f"{LIVEPORTRAIT}@{revision}" if animator is None else animator
     if animator is None:
         animator = DEFAULT_ANIMATOR
-    drawn_by = load_animator(animator) if isinstance(animator, str) else animator
+    drawn_by = load_animator(animator, device) if isinstance(animator, str) else animator
     if not (callable(drawn_by) and hasattr(drawn_by, "fps")):
         raise TypeError(f"animator must be a name or a callable with an fps, not {type(animator).__name__}")
     tracker = MediaPipeTracker(face=face)
@@ -77,17 +81,43 @@ def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, f
     return folder
 
 
-def load_animator(name: str) -> Animator:
-    """The animator of this name. Raises ValueError for a name that is not known."""
-    if name not in ANIMATORS:
-        raise ValueError(f"animator must be one of {', '.join(ANIMATORS)}, or a callable, not {name!r}")
-    return ANIMATORS[name]()
+def load_animator(name: str, device: str = "cpu") -> Animator:
+    """The animator of this name, or of the weights in a folder, on `device`.
+
+    name: "mesh"; "liveportrait" or "liveportrait@REVISION", from the hub; a folder in LivePortrait's public layout
+
+    Raises ValueError for a name that is not known, and what is wrong with the weights.
+    """
+    kind, _, revision = name.partition("@")
+    if kind in ANIMATORS:
+        return ANIMATORS[kind](device, revision or None)
+    if Path(name).is_dir():
+        for opener in FOLDERS:
+            if (opened := opener(name, device)) is not None:
+                return opened
+    known = ", ".join(ANIMATORS)
+    raise ValueError(f"animator must be one of {known}, a folder of weights, or a callable, not {name!r}")
 
 
-def _mesh() -> Animator:
+def _mesh(device: str, revision: str | None) -> Animator:
     from .animators.mesh import MeshAnimator
 
     return MeshAnimator()
 
 
-ANIMATORS: dict[str, Callable[[], Animator]] = {"mesh": _mesh}
+def _liveportrait(device: str, revision: str | None) -> Animator:
+    from .animators.liveportrait import LivePortraitAnimator
+
+    return LivePortraitAnimator.open(revision=revision, device=device)
+
+
+def _liveportrait_folder(folder: str, device: str) -> Animator | None:
+    from .animators.liveportrait import LivePortraitAnimator
+    from .animators.liveportrait.animator import opens
+
+    return LivePortraitAnimator.open(folder, device=device) if opens(folder) else None
+
+
+# By name, for a device and a revision of what is on the hub; and by what lies in a folder.
+ANIMATORS: dict[str, Callable[[str, str | None], Animator]] = {"mesh": _mesh, LIVEPORTRAIT: _liveportrait}
+FOLDERS: tuple[Callable[[str, str], Animator | None], ...] = (_liveportrait_folder,)

@@ -11,10 +11,10 @@ from typing import Any
 import typer
 
 from ..errors import TalkingHeadError
-from . import dubbing, looking, speaking, training
+from . import dubbing, liveportrait, looking, speaking, training
 from .app import app
 
-__all__ = ["app", "dubbing", "looking", "main", "speaking", "training"]
+__all__ = ["app", "dubbing", "liveportrait", "looking", "main", "speaking", "training"]
 
 
 def main() -> None:
