@@ -1,0 +1,1 @@
+"""A video transformer that follows landmarks: public SkyReels-A1 weights on stock diffusers."""
