@@ -90,7 +90,7 @@ def test_golden_landmark_latents_of_50_drawings(networks: Networks) -> None:
     drawings = [expected()["control_video"][index] for index in (0, 1, *range(1, 49))]
 
     with torch.no_grad():
-        latents = encode_drawings(networks.landmark_encoder, drawings, torch.float32)
+        latents = encode_drawings(networks.landmark_encoder, drawings, torch.device("cpu"), torch.float32)
 
     assert distance(latents.permute(0, 2, 1, 3, 4), expected()["landmark_latents_50frames"]) <= 1e-4
 
