@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,7 +73,8 @@ def optical_flow(before: Frame, after: Frame) -> Array:
     zoom = max(1, math.ceil(256 / min(height, width)))
     size = width * zoom, height * zoom
     grey = [cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), size) for frame in (before, after)]
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
+    dense: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = dense.calc(*grey, None)
     small: Array = cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA) / np.float32(zoom)
     return small
 
