@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from .errors import OutputNotWritable
+from .errors import OutputNotWritable, WeightsMissing
 from .files import new_file
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
 from .weights import CONFIG_FILE, WEIGHTS_FILE, save_weights, write_config
 
 DEFAULT = "micro"
 DEFAULT_ANIMATOR = "mesh"
-LIVEPORTRAIT = "liveportrait"  # the micro model's motion, drawn by LivePortrait's public weights
+LIVEPORTRAIT, SKYREELS = "liveportrait", "skyreels-a1"  # the default motion, drawn by these public weights
 
 FaceChoice = Literal["largest", "all"] | int | tuple[float, float, float, float]
 
@@ -34,15 +34,15 @@ def load_parts(
 ) -> Parts:
     """The parts of a preset or a checkpoint folder, on `device`.
 
-    animator: its name, the animator itself, or None for the one that belongs to `name`
+    name:     "liveportrait" and "skyreels-a1", also with "@REVISION", stand for the default motion with that animator
+    animator: its name or checkpoint folder, the animator itself, or None for the one that belongs to `name`
     """
     from .audio_encoder import WhisperEncoder
     from .face.tracker import MediaPipeTracker
     from .motion.generator import FaceFormerGenerator
 
-    model, _, revision = str(name).partition("@")
-    if model == LIVEPORTRAIT:
-        name, animator = DEFAULT, f"{LIVEPORTRAIT}@{revision}" if animator is None else animator
+    if str(name).partition("@")[0] in (LIVEPORTRAIT, SKYREELS):
+        name, animator = DEFAULT, str(name) if animator is None else animator
     if animator is None:
         animator = DEFAULT_ANIMATOR
     drawn_by = load_animator(animator, device) if isinstance(animator, str) else animator
@@ -82,21 +82,27 @@ def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, f
 
 
 def load_animator(name: str, device: str = "cpu") -> Animator:
-    """The animator of this name, or of the weights in a folder, on `device`.
+    """The animator of this name, or of the checkpoint in this folder, on `device`.
 
-    name: "mesh"; "liveportrait" or "liveportrait@REVISION", from the hub; a folder in LivePortrait's public layout
+    name: "mesh"; "liveportrait" or "skyreels-a1" from the hub, also with "@REVISION"; or a folder in the public layout
+        of one of them
 
-    Raises ValueError for a name that is not known, and what is wrong with the weights.
+    Raises ValueError for a name that is not known, WeightsMissing for a folder that holds no animator's checkpoint,
+    and what is wrong with the weights.
     """
     kind, _, revision = name.partition("@")
     if kind in ANIMATORS:
         return ANIMATORS[kind](device, revision or None)
-    if Path(name).is_dir():
-        for opener in FOLDERS:
-            if (opened := opener(name, device)) is not None:
-                return opened
-    known = ", ".join(ANIMATORS)
-    raise ValueError(f"animator must be one of {known}, a folder of weights, or a callable, not {name!r}")
+    if not name or not Path(name).is_dir():
+        wanted = f"one of {', '.join(ANIMATORS)}, a checkpoint folder, or a callable"
+        raise ValueError(f"animator must be {wanted}, not {name!r}")
+    for open_folder in FOLDERS:
+        if (animator := open_folder(name, device)) is not None:
+            return animator
+    raise WeightsMissing(
+        f"{name}: holds no animator's checkpoint",
+        "give a folder laid out as KwaiVGI/LivePortrait (base_models) or Skywork/SkyReels-A1 (transformer, pose_guider)",
+    )
 
 
 def _mesh(device: str, revision: str | None) -> Animator:
@@ -118,6 +124,24 @@ def _liveportrait_folder(folder: str, device: str) -> Animator | None:
     return LivePortraitAnimator.open(folder, device=device) if opens(folder) else None
 
 
+def _skyreels(device: str, revision: str | None) -> Animator:
+    from .animators.dit import SkyReelsAnimator
+
+    return SkyReelsAnimator.from_pretrained(device=device, revision=revision)
+
+
+def _skyreels_folder(name: str, device: str) -> Animator | None:
+    from .animators.dit import SkyReelsAnimator
+
+    folder = Path(name)
+    roots = (folder, folder / "SkyReels-A1-5B", folder / "pretrained_models" / "SkyReels-A1-5B")
+    if not any((root / "transformer/config.json").is_file() and (root / "pose_guider").is_dir() for root in roots):
+        return None
+    return SkyReelsAnimator.from_pretrained(folder, device=device)
+
+
 # By name, for a device and a revision of what is on the hub; and by what lies in a folder.
-ANIMATORS: dict[str, Callable[[str, str | None], Animator]] = {"mesh": _mesh, LIVEPORTRAIT: _liveportrait}
-FOLDERS: tuple[Callable[[str, str], Animator | None], ...] = (_liveportrait_folder,)
+ANIMATORS: dict[str, Callable[[str, str | None], Animator]] = {
+    "mesh": _mesh, LIVEPORTRAIT: _liveportrait, SKYREELS: _skyreels,
+}  # fmt: skip
+FOLDERS: tuple[Callable[[str, str], Animator | None], ...] = (_liveportrait_folder, _skyreels_folder)
