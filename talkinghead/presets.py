@@ -101,7 +101,7 @@ def load_animator(name: str, device: str = "cpu") -> Animator:
             return animator
     raise WeightsMissing(
         f"{name}: holds no animator's checkpoint",
-        "give a folder laid out as KwaiVGI/LivePortrait (base_models) or Skywork/SkyReels-A1 (transformer, pose_guider)",
+        "give a folder laid out as KwaiVGI/LivePortrait (base_models) or Skywork/SkyReels-A1 (transformer)",
     )
 
 

@@ -43,6 +43,7 @@ class FaceFormerConfig:
     strength: style that is neutral: where sound is ambiguous a network moves by the mean of what it might be, which
               is less than people move, so that it must be asked for more
     seal:     probabilities of p, b or m from which lips begin to shut, and at which they are shut
+    bite:     by how much a certain f or v rolls the lower lip in, besides what the frames say
     """
 
     features: int = 128
@@ -57,6 +58,7 @@ class FaceFormerConfig:
     phones: int = 0
     strength: float = 1.0
     seal: tuple[float, float] = (0.2, 0.55)
+    bite: float = 0.0
 
     def __post_init__(self) -> None:
         limits = {"features": 4096, "width": 2048, "heads": 64, "layers": 64, "period": 1000}
@@ -73,6 +75,8 @@ class FaceFormerConfig:
             raise ValueError(
                 f"styles must be 0 or {STYLES} and phones 0 or {len(PHONES)}, not {self.styles} and {self.phones}"
             )
+        if not 0 <= self.bite <= 1:
+            raise ValueError(f"bite must be 0 to 1, not {self.bite}")
         if not 0.5 <= self.strength <= 2 or not 0 <= self.seal[0] < self.seal[1] <= 1:
             raise ValueError(f"strength must be 0.5 to 2 and seal rise within 0 to 1, not {self.strength}, {self.seal}")
 

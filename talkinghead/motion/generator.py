@@ -12,12 +12,13 @@ import torch
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
+from ..blendshapes import INDEX
 from ..errors import NumericalError
 from ..types import EXPRESSIONS, Array, Motion, check_array
 from ..weights import CONFIG_FILE, load_weights, part, read_config, read_folder, resolve
 from .articulation import close_lips
 from .faceformer import CHANNELS, FEATURES_PER_FRAME, STYLES, FaceFormer, FaceFormerConfig, Past
-from .phones import BILABIALS, PHONE_INDEX
+from .phones import BILABIALS, LABIODENTALS, PHONE_INDEX
 
 if TYPE_CHECKING:
     from .steps import Stepper
@@ -108,7 +109,7 @@ class FaceFormerGenerator:
         heard, kept = self._surround(features, state.features, ahead, frames)
         motion, past, previous = self._generate(heard, frames, state, style)
         if config.phones:
-            motion[:, :EXPRESSIONS] = close_lips(np.clip(motion[:, :EXPRESSIONS], 0, 1), self._sealed(features))
+            motion[:, :EXPRESSIONS] = self._with_lips(motion[:, :EXPRESSIONS], self.phones(features))
         whole = len(features) % FEATURES_PER_FRAME == 0
         return _as_motion(motion, GeneratorState(past, previous, kept, whole))
 
@@ -162,12 +163,16 @@ class FaceFormerGenerator:
             logits = self.network.phones(torch.from_numpy(features).to(self.device))
             return np.asarray(torch.softmax(logits, dim=-1).cpu().numpy())
 
-    def _sealed(self, features: Array) -> Array:
-        """How surely p, b or m is heard in each frame, as how far it shuts the lips: [T] 0 to 1."""
-        heard = self.phones(features)[:, [PHONE_INDEX[phone] for phone in sorted(BILABIALS)]].sum(axis=1)
-        heard = np.pad(heard, (0, len(heard) % FEATURES_PER_FRAME)).reshape(-1, FEATURES_PER_FRAME).max(axis=1)
+    def _with_lips(self, expression: Array, heard: Array) -> Array:
+        """`expression` [T, 52] with lips that shut at p, b and m, and teeth on them at f and v.
+
+        heard: [A, phones] probability of each phone
+        """
         unsure, sure = self.seal
-        return np.asarray(np.clip((heard - unsure) / (sure - unsure), 0, 1))
+        sealed = np.clip((_in_frames(heard, BILABIALS) - unsure) / (sure - unsure), 0, 1)
+        lips = close_lips(np.clip(expression, 0, 1), sealed)
+        lips[:, INDEX["mouthRollLower"]] += self.network.config.bite * _in_frames(heard, LABIODENTALS)
+        return lips
 
     def _compiled(self) -> Stepper:
         """The network's steps, compiled; the first time on a machine this takes some seconds."""
@@ -203,6 +208,13 @@ class FaceFormerGenerator:
             frame = past.frame - frames + int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
             raise NumericalError(f"motion generator: frame {frame} is not finite", "use other weights")
         return motion, past, previous
+
+
+def _in_frames(heard: Array, phones: frozenset[str]) -> Array:
+    """The highest probability of one of `phones` in each frame [T], of those of all phones [A, phones]."""
+    any_of = heard[:, [PHONE_INDEX[phone] for phone in sorted(phones)]].sum(axis=1)
+    padded = np.pad(any_of, (0, len(any_of) % FEATURES_PER_FRAME))
+    return np.asarray(padded.reshape(-1, FEATURES_PER_FRAME).max(axis=1))
 
 
 def _check_features(name: str, features: Array, size: int) -> None:
