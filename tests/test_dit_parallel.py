@@ -1,8 +1,11 @@
 """The tokens of one forward pass shared between processes, as GPUs share them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from .dit_tiny import write_checkpoint
 
@@ -28,6 +31,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.skipif(not os.environ.get("TALKINGHEAD_SLOW_TESTS"), reason="takes 25 s; set TALKINGHEAD_SLOW_TESTS=1")
 def test_two_processes_share_the_tokens_and_give_the_plain_latents(tmp_path: Path) -> None:
     tiny = write_checkpoint(tmp_path / "tiny", layers=2)
     command = [sys.executable, "-W", "ignore", "-c", WORKER, str(tiny), str(tmp_path / "meeting")]
