@@ -133,9 +133,12 @@ def test_any_picture_shape_is_animated(animator: SkyReelsAnimator, portrait: Por
     left, top = (face.min(0) - 25).astype(int)
     right, bottom = (face.max(0) + 25).astype(int)
     narrow = Portrait(
-        np.ascontiguousarray(portrait.image[top:, left:right]), portrait.landmarks - np.float32([left, top, 0])
+        np.ascontiguousarray(portrait.image[top:, left:right]),
+        portrait.landmarks - np.array([left, top, 0], np.float32),
     )
-    wide = Portrait(np.ascontiguousarray(portrait.image[top:bottom]), portrait.landmarks - np.float32([0, top, 0]))
+    wide = Portrait(
+        np.ascontiguousarray(portrait.image[top:bottom]), portrait.landmarks - np.array([0, top, 0], np.float32)
+    )
 
     for case in (narrow, wide):
         for framing in ("face", "frame"):

@@ -119,7 +119,11 @@ def test_golden_latents_and_frames(networks: Networks, start: Start) -> None:
     golden = expected()
     states: list[Any] = []
 
-    latents = after(start, networks, Sampling(), enter=lambda _, state: states.append(state) or state)
+    def keep(step: int, state: Any) -> Any:
+        states.append(state)
+        return state
+
+    latents = after(start, networks, Sampling(), enter=keep)
     frames = decode(networks.vae, latents)
 
     assert distance(states[1], golden["latents_step0"]) <= 1e-3

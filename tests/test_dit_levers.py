@@ -1,5 +1,6 @@
 """What makes the video transformer faster or smaller: each against the plain path, on a tiny random checkpoint."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from talkinghead.animators.dit.benchmark import main
 from talkinghead.animators.dit.classifier_free import Guided
 from talkinghead.animators.dit.conditioning import encode_reference
 from talkinghead.animators.dit.loading import open_networks
@@ -227,3 +229,16 @@ def test_the_context_parallel_plan_names_modules_that_exist(networks: Networks) 
 def test_senseless_levers_are_refused(networks: Networks, make: Callable[[Networks], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(networks)
+
+
+def test_the_benchmark_runs_on_a_small_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "results.json"
+
+    main(["--tiny", "--device", "cpu", "--steps", "2", "--only", "ours", "attention: flash", "-o", str(output)])
+
+    results = {result["name"]: result for result in json.loads(output.read_text())["results"]}
+    assert results["stock diffusers"]["seconds"] > 0
+    assert results["ours"]["seconds"] > 0
+    assert results["ours"]["floor"] is None  # of another size
+    assert results["attention: flash"]["error"]  # not on a CPU
+    assert "| ours |" in capsys.readouterr().out

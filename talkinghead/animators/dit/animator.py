@@ -106,15 +106,14 @@ class SkyReelsAnimator:
         """
         framing = self.frame(portrait)
         box = check_box(face_box(detected_box(framing.points(portrait.landmarks)), framing.canvas))
-        height, width = portrait.image.shape[:2]
-        mask = framing.seam((height, width))
+        mask = framing.seam(portrait.image.shape[:2])
         with memory_errors():
             for made in self._made(portrait, motion, landmarks, framing, box):
                 yield framing.paste(portrait.image, made, mask)
 
     def frame(self, portrait: Portrait) -> Framing:
         """What the model sees of `portrait`."""
-        size = portrait.image.shape[0], portrait.image.shape[1]
+        size = portrait.image.shape[:2]
         if self.framing == "frame":
             return whole_frame(size, self.networks.canvas)
         return face_frame(portrait.landmarks, size, self.networks.canvas)

@@ -62,7 +62,7 @@ class IdentityGuidance:
             signal, noise = alpha**0.5, (1 - alpha) ** 0.5
             clean = signal * latents.float() - noise * velocity
             rows, columns = crop
-            face = clean[..., rows, columns].detach()
+            face = clean[..., rows, columns].clone()
             slope = self._slope(face, crop, points, target)
             stride = self.strength * STRIDE / slope.square().mean().sqrt().clamp_min(1e-12)
             clean[..., rows, columns] = face + stride * slope
@@ -85,7 +85,7 @@ class IdentityGuidance:
         """The gradient of the score by the latents `face` [1, F, C, h, w]."""
         vae = self.networks.vae
         with torch.enable_grad():
-            face = face.requires_grad_()
+            face = face.detach().requires_grad_()
             video = vae.decode(face.permute(0, 2, 1, 3, 4).to(vae.dtype) / vae.config.scaling_factor).sample[0]
             faces = video.permute(1, 0, 2, 3)[1:].float() / 2 + 0.5  # without the reference's
             where = torch.from_numpy(points).to(faces.device) - self._corner(crop)
