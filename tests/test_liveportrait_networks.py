@@ -296,7 +296,7 @@ def test_a_download_is_announced_with_size_and_licence_and_asks_for_one_revision
     assert found == own
     assert [call["revision"] for call in asked] == ["abc123", "abc123"]
     assert asked[1]["allow_patterns"] == [
-        "liveportrait/base_models*/*",
+        "liveportrait/base_models/*",
         "liveportrait/retargeting_models/*",
         "config.json",
     ]

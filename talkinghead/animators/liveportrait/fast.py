@@ -2,7 +2,7 @@
 
 What a checkpoint stores apart is multiplied out once (spectral norms, batch norms), channels are rounded up to what
 matrix units like, convolutions of one input become one, and those of a map whose pixels were doubled run on the map
-as it was before. In the public sizes a frame takes 1,233.6 GFLOP plain and 1,087 so.
+as it was before. In the public sizes a frame takes 1,233.6 GFLOP plain and 1,090 so.
 """
 
 from __future__ import annotations
