@@ -569,7 +569,8 @@ def test_speech_can_be_exported_as_a_template_that_draws_the_same(
     keypoints = template.motion.place(face.canonical)
 
     direct = sitter.motion(made, move_face(portrait, made)).place(face.canonical)
-    assert np.allclose(keypoints, direct, atol=1e-5)
+    assert np.allclose(keypoints[1:], direct[1:], atol=1e-5)
+    assert np.allclose(keypoints[0], face.keypoints[0], atol=1e-6)  # at rest
     assert template.lips is not None
     assert template.lips[2, 0] > template.lips[0, 0] + 0.1
 

@@ -85,7 +85,10 @@ class LivePortraitAnimator:
             start += len(some)
 
     def template(self, portrait: Portrait, motion: Motion) -> Template:
-        """`motion` as this animator would draw it on `portrait`, as a template that LivePortrait plays too."""
+        """`motion` as this animator would draw it on `portrait`, as a template that LivePortrait plays too.
+
+        Its first frame is the portrait at rest: players take the others relative to it.
+        """
         if not len(motion):
             raise ValueError("a template needs at least one frame of motion")
         sitter, made, ratios = Sitter.of(self, portrait), [], []
@@ -95,7 +98,8 @@ class LivePortraitAnimator:
             made.append(sitter.motion(motion[start : start + len(landmarks)], landmarks))
             ratios.append(openness(unposed(landmarks, sitter.head)))
         eyes, lips = (np.concatenate(values).astype(np.float32) for values in zip(*ratios, strict=True))
-        return Template(joined(made), motion.fps, eyes, lips)
+        rest = sitter.source.face.motion
+        return Template(joined([rest, joined(made)[1:]]), motion.fps, eyes, lips)
 
     @property
     def frames_at_once(self) -> int:

@@ -31,6 +31,11 @@ def _mask(coordinates: dict[Sequence[int], Sequence[int]]) -> Array:
 
 # The coordinates that carry expression from one person to another; the rest tells who it is.
 EXPRESSIVE = _mask({(1, 2, 6, *range(11, 21)): (0, 1, 2), (3, 4): (1,), (5, 8): (2,), (9,): (1, 2)})
+# The expression of closed lips that the public pipeline takes a driving picture's relative to: of its coordinates
+# those that matter.
+NEUTRAL_LIPS = np.zeros((KEYPOINTS, 3), np.float32)
+NEUTRAL_LIPS[19], NEUTRAL_LIPS[20] = (0, -0.0151, -0.0025), (0, 0.0056, 0.0027)
+NEUTRAL_LIPS.setflags(write=False)
 _WHOLE = {"lip": _mask({LIP_KEYPOINTS: (0, 1, 2)}), "eyes": _mask({EYE_KEYPOINTS: (0, 1, 2)})}
 
 
@@ -177,7 +182,7 @@ def _over_picture(face: Face, driver: Driver, options: Options) -> KeypointMotio
     scale, expression = np.repeat(own.scale, frames, 0), np.repeat(own.expression, frames, 0)
     if options.relative:
         given = expression + _relative_expression(driver, options)
-        # Of one person's picture to the next all of the expression goes along, except where a region was asked for.
+        # On a picture all of the expression goes along, except where a region was asked for.
         follows = np.ones_like(EXPRESSIVE) if options.region in ("all", "exp") else options.expressive
         if options.moves_pose:
             rotation = other.rotation @ np.swapaxes(other.rotation[:1], 1, 2) @ rotation

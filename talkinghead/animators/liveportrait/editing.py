@@ -13,7 +13,7 @@ from ...errors import VideoUnreadable
 from ...types import Array, Frame
 from ...video import Video
 from .crop import MEASURED, SOURCE, Square, box_matrix, cut, face_input, face_square, mean_box, portrait_square
-from .drive import ANIMAL_MULTIPLIER, DEFAULTS, Driver, Face, Options, drive, drive_animal
+from .drive import ANIMAL_MULTIPLIER, DEFAULTS, NEUTRAL_LIPS, Driver, Face, Options, drive, drive_animal
 from .loading import Networks
 from .sizes import PICTURE
 from .source import Source, openness, read_motion
@@ -36,7 +36,7 @@ def read_template(networks: Networks, video: Video, landmarks: Array) -> Templat
     return Template(motion, float(video.fps), eyes.astype(np.float32), lips.astype(np.float32))
 
 
-def read_picture(networks: Networks, image: Frame, landmarks: Array, neutral: Array | None = None) -> Driver:
+def read_picture(networks: Networks, image: Frame, landmarks: Array, neutral: Array = NEUTRAL_LIPS) -> Driver:
     """What a picture of a face drives with: `landmarks` are [478, 3]; `neutral` [21, 3] is of closed lips."""
     matrix = box_matrix(mean_box(landmarks[None, :, :2], measured=MEASURED), PICTURE)
     _, motion = read_motion(networks, face_input(cut(image, matrix))[None])
@@ -136,7 +136,7 @@ def animate_video(
     """
     if isinstance(driver, Template):
         driver = (driver if options.as_upstream else driver.resample(float(filmed.video.fps))).driver
-    keypoints = drive(filmed.face, driver, networks, options)
+    keypoints = drive(filmed.face, driver, networks, options)[: len(filmed.face.motion)]
 
     def frames() -> Iterator[Frame]:
         for row, (image, target) in enumerate(zip(filmed.video.frames(), keypoints, strict=False)):

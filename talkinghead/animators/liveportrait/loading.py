@@ -252,8 +252,8 @@ def from_hub(repository: str = REPOSITORY, revision: str | None = None, animals:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    kind = "liveportrait_animals" if animals else "liveportrait"
-    patterns = [f"{kind}/base_models*/*", "liveportrait/retargeting_models/*", CONFIG_FILE]
+    base = ANIMALS[0] if animals else PEOPLE[0]
+    patterns = [f"{base}/*", "liveportrait/retargeting_models/*", CONFIG_FILE]
     wanted: dict[str, Any] = {"revision": revision, "allow_patterns": patterns}
     try:
         try:
@@ -268,6 +268,6 @@ def from_hub(repository: str = REPOSITORY, revision: str | None = None, animals:
         reason = "downloads are switched off" if offline() else str(error).strip().splitlines()[0][:200]
         raise WeightsMissing(
             f"{repository}: not on this machine, and could not be downloaded: {reason}",
-            f"run where there is a connection: hf download {repository} --include '{kind}/*'",
+            f"run where there is a connection: hf download {repository} --include 'liveportrait*/*'",
         ) from error
     return folder
