@@ -11,10 +11,10 @@ from typing import Any
 import typer
 
 from ..errors import TalkingHeadError
-from . import speaking, training
+from . import speaking, training, training_dit
 from .app import app
 
-__all__ = ["app", "main", "speaking", "training"]
+__all__ = ["app", "main", "speaking", "training", "training_dit"]
 
 
 def main() -> None:
