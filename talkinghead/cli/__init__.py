@@ -11,10 +11,10 @@ from typing import Any
 import typer
 
 from ..errors import TalkingHeadError
-from . import dubbing, liveportrait, looking, speaking, training
+from . import dubbing, liveportrait, looking, speaking, training, training_dit
 from .app import app
 
-__all__ = ["app", "dubbing", "liveportrait", "looking", "main", "speaking", "training"]
+__all__ = ["app", "dubbing", "liveportrait", "looking", "main", "speaking", "training", "training_dit"]
 
 
 def main() -> None:
