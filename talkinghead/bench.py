@@ -35,7 +35,7 @@ WARM_UP = 5  # frames drawn before the clock starts: compiling, caches
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured. Times are milliseconds of CPU time per frame, but for `first_frame`: of wall time.
+    """What was measured. Times are milliseconds of CPU time per frame; `first_frame` includes making the portrait ready.
 
     cpu, threads: the machine, and how many threads OpenCV and torch may use
     scenes:       {picture size: {"render", "render_encode", "remap", "remap_encode", "first_frame"}}; `remap` is one
@@ -94,9 +94,7 @@ def measure(head: TalkingHead, portrait: Portrait, motion: Motion, runs: int, fr
         return cpu_per_frame(lambda: sum(1 for _ in islice(pictures, frames)))
 
     def first() -> float:
-        start = time.perf_counter()
-        next(rendered(head, portrait, motion))
-        return time.perf_counter() - start
+        return cpu_per_frame(lambda: len(list(islice(rendered(head, portrait, motion), 1))))
 
     def encode() -> float:
         return cpu_per_frame(lambda: written(drawn))
@@ -215,7 +213,7 @@ def table_rows(bench: Bench) -> list[tuple[str, ...]]:
         "render_encode": "drawing and encoding, CPU ms",
         "remap": "floor: one cubic remap, CPU ms",
         "remap_encode": "floor: remap and encoding, CPU ms",
-        "first_frame": "first frame of a portrait, ms",
+        "first_frame": "first frame of a portrait, CPU ms",
     }
     return [(words, *(f"{scene[kind]:.1f}" for scene in bench.scenes.values())) for kind, words in kinds.items()]
 

@@ -71,7 +71,7 @@ def bench(
     from rich.table import Table
 
     threads = ", ".join(f"{name} {count}" for name, count in found.threads.items())
-    table = Table("", *found.scenes, title=f"{found.cpu}, {found.cores} cores; threads: {threads}")
+    table = Table("", *found.scenes, title=f"{found.cpu}, cores: {found.cores}, threads: {threads}")
     for row in table_rows(found):
         table.add_row(*row)
     Console().print(table)
