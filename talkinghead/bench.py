@@ -35,7 +35,7 @@ WARM_UP = 5  # frames drawn before the clock starts: compiling, caches
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured. Times are milliseconds of CPU time per frame; `first_frame` includes making the portrait ready.
+    """What was measured: milliseconds of CPU time per frame. `first_frame` includes making the portrait ready.
 
     cpu, threads: the machine, and how many threads OpenCV and torch may use
     scenes:       {picture size: {"render", "render_encode", "remap", "remap_encode", "first_frame"}}; `remap` is one
