@@ -9,7 +9,7 @@ import numpy as np
 from ...face.footage import Footage, Take, lower_face
 from ...face.geometry import Head
 from ...types import Array, Frame
-from .field import freedom
+from .field import OVAL, Surround, freedom
 from .lips import LOWER_EDGE, UPPER_EDGE, almond, downwards, gaps, lip_line, overlapped
 from .mouth import Mouth
 from .warp import Warp
@@ -21,31 +21,35 @@ WITHIN = 0.024  # face heights: new edges are taken from so far inside the lips;
 class Redrawer:
     """A filmed person made ready to be given another mouth.
 
-    mouth: its inside in the head's own space, lit as in the frame that shows the face best: it must not flicker
+    mouth:    its inside in the head's own space, lit as in the frame that shows the face best: it must not flicker
+    surround: what is around the face in that frame; it takes long to find, and moves along with the face
     """
 
     footage: Footage
     mouth: Mouth
+    surround: Surround
 
     @classmethod
     def of(cls, footage: Footage, clearest: Frame) -> Redrawer:
         """`clearest` is the picture [H, W, 3] of that frame of `footage`."""
         landmarks = footage.landmarks[footage.clearest]
         lips = lip_line(clearest, landmarks)
-        mouth = Mouth.of(footage.head(footage.clearest), clearest, landmarks, lips)
-        return cls(footage, replace(mouth, own=None))  # what teeth the film shows are the old mouth's
+        head = footage.head(footage.clearest)
+        mouth = replace(Mouth.of(head, clearest, landmarks, lips), own=None)  # what teeth are seen are the old mouth's
+        return cls(footage, mouth, Surround.of(head, landmarks, clearest, stiff=False))
 
     def draw(self, take: Take) -> Frame:
         """The picture of `take` with its mouth as it should be; above the nose no pixel changes."""
         own, head = take.landmarks, take.head
         texture = flesh(lip_line(take.image, own), head.height)
-        free = freedom(own[:, :2], take.image, head)[:, None]
+        surround = self.moved_along(own)
+        free, around_free = (freedom(points[:, :2], take.image, head)[:, None] for points in (own, surround.source))
         face = own + (take.target - own) * free
         rest = (own + (take.sealed - own) * free)[:, :2]
-        warp = Warp.of(take.image, head, own, texture, once=True)
-        around = warp.surround.move((face - own)[:, :2], warp.surround.rest)
-        still = warp.surround.source
-        around = still + (around - still) * self.low(still, head)
+        warp = Warp.of(take.image, head, own, texture, around=surround)
+        still = surround.source
+        around = surround.move((face - own)[:, :2], surround.rest)
+        around = still + (around - still) * self.low(still, head) * around_free
         lips = almond(face[:, :2], rest)
 
         frame = take.image.copy()
@@ -55,6 +59,16 @@ class Redrawer:
         # far away.
         mouth.draw(frame, lips, lips + np.float32(head.height), take.expression, head.place)
         return frame
+
+    def moved_along(self, landmarks: Array) -> Surround:
+        """What is around the face when it is at `landmarks` [478, 3]: shifted, turned and scaled as its oval is."""
+        known, oval = self.footage.landmarks[self.footage.clearest, OVAL, :2], landmarks[OVAL, :2]
+        a, b = known - known.mean(0), oval - oval.mean(0)
+        along, across = float((a * b).sum()), float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum())
+        turn = np.array([[along, across], [-across, along]], np.float32) / float((a**2).sum())  # least squares
+        source = (self.surround.source - known.mean(0)) @ turn + oval.mean(0)
+        source[: len(OVAL)] = (oval + np.roll(oval, -1, 0)) / 2  # halfway between neighbours
+        return replace(self.surround, source=source.astype(np.float32))
 
     def low(self, points: Array, head: Head) -> Array:
         """How much pixels `points` [N, 2] belong to the lower face, or lie as low as it does: [N, 1]."""

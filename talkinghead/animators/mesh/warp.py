@@ -52,12 +52,14 @@ class Warp:
     border: float
 
     @classmethod
-    def of(cls, image: Frame, head: Head, landmarks: Array, texture: Array, *, once: bool = False) -> Warp:
+    def of(cls, image: Frame, head: Head, landmarks: Array, texture: Array, *, around: Surround | None = None) -> Warp:
         """The mesh of a face at `landmarks` [478, 3] whose picture is at `texture` [478, 2].
 
-        once: whether it is drawn once, with the head where it is: what is worth while for many frames is left out
+        around: what is around the face, if it is known: for a mesh that is drawn once, with the head where it is. What
+                is worth while for many frames is left out then
         """
-        surround = Surround.of(head, landmarks, image, stiff=not once)
+        once = around is not None
+        surround = around or Surround.of(head, landmarks, image)
         source = np.concatenate([texture[:468], surround.source]).astype(np.float32)
         rings = np.arange(len(surround.source), dtype=np.float32)
         behind = landmarks[:, 2].max() + head.height * (1 + rings / len(rings))
