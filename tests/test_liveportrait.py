@@ -382,6 +382,16 @@ def test_an_animal_moves_from_its_own_place_in_proportion() -> None:
     assert not np.allclose(keypoints[2], face.keypoints[0], atol=1e-3)
 
 
+def test_a_driving_picture_adds_what_it_differs_from_closed_lips() -> None:
+    face, driver = still_face(), wave(1)
+
+    keypoints = drive(face, Driver(driver, neutral=driver.expression[0]), NoHeads(), Options())
+    moved_too = drive(face, Driver(driver), NoHeads(), Options())
+
+    assert np.allclose(keypoints, face.keypoints, atol=1e-6)
+    assert np.allclose(moved_too - face.keypoints, face.motion.scale[:, None] * driver.expression, atol=1e-5)
+
+
 # Cropping
 
 
@@ -649,6 +659,17 @@ def test_the_commands_play_templates_on_pictures(folder: Path, tmp_path: Path) -
     wrong = CliRunner().invoke(app, [*command, "--box", "1,2,3", "--force"])
     assert wrong.exit_code == 2
     assert "--box must be 4 numbers" in wrong.output
+
+
+def test_the_commands_play_a_picture_on_a_picture(folder: Path, tmp_path: Path) -> None:
+    picture, output = tmp_path / "face.png", tmp_path / "x.mp4"
+    Image.fromarray(astronaut()).save(picture)
+    command = ["liveportrait", "animate", str(picture), str(picture), "-o", str(output), "--weights", str(folder)]
+
+    result = CliRunner().invoke(app, command)
+
+    assert result.exit_code == 0, result.output
+    assert open_video(output).count == 1
 
 
 def test_the_command_converts_templates(tmp_path: Path) -> None:

@@ -119,6 +119,19 @@ def test_channels_are_padded_to_what_matrix_units_take() -> None:
     assert dense.occlusion.in_channels == 144 * 16
 
 
+@torch.inference_mode()
+def test_a_folded_spectral_norm_is_the_stored_vectors_singular_value(networks: Networks) -> None:
+    generator = networks.generator
+    plain = generator.get_submodule("up_0.conv_0")
+    folded = fold(copy.deepcopy(generator)).get_submodule("up_0.conv_0")
+    x = torch.randn(1, plain.weight_orig.shape[1], 8, 8, generator=torch.Generator().manual_seed(0))
+    norm = plain.weight_u @ plain.weight_orig.flatten(1) @ plain.weight_v
+
+    assert isinstance(folded, nn.Conv2d)
+    same(folded(x), plain(x), 1e-6)
+    same(folded.weight * norm, plain.weight_orig, 1e-6)
+
+
 def test_spectral_norms_are_multiplied_out_once(networks: Networks) -> None:
     generator = FastGenerator(copy.deepcopy(networks.generator))  # type: ignore[arg-type]
 
