@@ -33,7 +33,6 @@ from talkinghead.animators.liveportrait.editing import (
     animate_animal,
     animate_picture,
     animate_video,
-    in_order,
     read_template,
 )
 from talkinghead.animators.liveportrait.fit_map import Footage, fit_map
@@ -214,7 +213,7 @@ def watched(sitter: Sitter) -> tuple[Spy, Sitter]:
 def test_lips_are_asked_for_as_far_open_as_the_landmarks_are(sitter: Sitter) -> None:
     spy, spied = watched(sitter)
 
-    spied.lips(np.float32([[0.4], [0.03], [0.01], [0.0]]))
+    spied.lips(np.array([[0.4], [0.03], [0.01], [0.0]], np.float32))
 
     assert np.allclose(spy.asked[0][:, 0], sitter.mouth[0, 0])
     targets = spy.asked[0][:, 1]
@@ -288,7 +287,7 @@ def test_the_command_makes_an_mp4_of_the_sounds_length(folder: Path, tmp_path: P
 
     assert result.exit_code == 0, result.output
     video = open_video(output)
-    assert (video.count, video.fps, video.size) == (3, 25, (512, 512))
+    assert (video.count, float(video.fps), video.size) == (3, 25.0, (512, 512))
 
 
 # Driving
@@ -382,6 +381,16 @@ def test_an_animal_moves_from_its_own_place_in_proportion() -> None:
     assert not np.allclose(keypoints[2], face.keypoints[0], atol=1e-3)
 
 
+def test_a_driving_picture_adds_what_it_differs_from_closed_lips() -> None:
+    face, driver = still_face(), wave(1)
+
+    keypoints = drive(face, Driver(driver, neutral=driver.expression[0]), NoHeads(), Options())
+    moved_too = drive(face, Driver(driver), NoHeads(), Options())
+
+    assert np.allclose(keypoints, face.keypoints, atol=1e-6)
+    assert np.allclose(moved_too - face.keypoints, face.motion.scale[:, None] * driver.expression, atol=1e-5)
+
+
 # Cropping
 
 
@@ -424,7 +433,7 @@ def public_template(frames: int = 4, **changes: Any) -> dict[str, Any]:
          "t": made.translation[i : i + 1], "kp": np.zeros((1, 21, 3), np.float32)}
         for i in range(frames)
     ]  # fmt: skip
-    eyes, lips = [[np.float32([[0.3, 0.3]])] * frames, [np.float32([[0.1]])] * frames]
+    eyes, lips = [[np.array([[0.3, 0.3]], np.float32)] * frames, [np.array([[0.1]], np.float32)] * frames]
     return {"n_frames": frames, "output_fps": 25, "motion": rows, "c_eyes_lst": eyes, "c_lip_lst": lips, **changes}
 
 
@@ -588,7 +597,7 @@ def film(tmp_path_factory: pytest.TempPathFactory, portrait: Portrait) -> Path:
 
 def test_two_faces_of_one_picture_move(networks: Networks, portrait: Portrait) -> None:
     wide = np.concatenate([portrait.image, portrait.image], 1)
-    second = portrait.landmarks + np.float32([512, 0, 0])
+    second = portrait.landmarks + np.array([512, 0, 0], np.float32)
 
     frames = list(animate_picture(networks, wide, [portrait.landmarks, second], Driver(wave(2))))
 
@@ -600,7 +609,7 @@ def test_two_faces_of_one_picture_move(networks: Networks, portrait: Portrait) -
 
 def test_a_filmed_face_is_edited_at_its_exact_rate(networks: Networks, film: Path, portrait: Portrait) -> None:
     video = open_video(film)
-    landmarks = np.stack([portrait.landmarks + np.float32([2 * i, 0, 0]) for i in range(3)])
+    landmarks = np.stack([portrait.landmarks + np.array([2 * i, 0, 0], np.float32) for i in range(3)])
     filmed = FilmedFace.of(networks, video, landmarks)
     template = read_template(networks, video, landmarks)
 
@@ -624,17 +633,6 @@ def test_an_animal_needs_points_or_a_box(networks: Networks, portrait: Portrait)
     assert len(frames) == 1
 
 
-def test_faces_come_in_the_public_orders(portrait: Portrait) -> None:
-    small = portrait.landmarks * 0.5
-    large = portrait.landmarks + np.float32([200, 0, 0])
-
-    assert in_order([small, large], "large-small", (900, 512))[0] is large
-    assert in_order([small, large], "left-right", (900, 512))[0] is small
-    assert in_order([small, large], "bottom-top", (900, 512))[0] is large
-    with pytest.raises(ValueError, match="order must be"):
-        in_order([small], "best", (1, 1))  # type: ignore[arg-type]
-
-
 def test_the_commands_play_templates_on_pictures(folder: Path, tmp_path: Path) -> None:
     picture, template, output = tmp_path / "face.png", tmp_path / "x.pkl", tmp_path / "x.mp4"
     Image.fromarray(astronaut()).save(picture)
@@ -649,6 +647,17 @@ def test_the_commands_play_templates_on_pictures(folder: Path, tmp_path: Path) -
     wrong = CliRunner().invoke(app, [*command, "--box", "1,2,3", "--force"])
     assert wrong.exit_code == 2
     assert "--box must be 4 numbers" in wrong.output
+
+
+def test_the_commands_play_a_picture_on_a_picture(folder: Path, tmp_path: Path) -> None:
+    picture, output = tmp_path / "face.png", tmp_path / "x.mp4"
+    Image.fromarray(astronaut()).save(picture)
+    command = ["liveportrait", "animate", str(picture), str(picture), "-o", str(output), "--weights", str(folder)]
+
+    result = CliRunner().invoke(app, command)
+
+    assert result.exit_code == 0, result.output
+    assert open_video(output).count == 1
 
 
 def test_the_command_converts_templates(tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ from talkinghead.animators.liveportrait.retarget import eye_condition, eye_ratio
 from talkinghead.animators.liveportrait.smoothing import smoothed
 from talkinghead.animators.liveportrait.transform import KeypointMotion, turn
 from talkinghead.animators.liveportrait.warping import Flow, sample
-from talkinghead.types import Array
 
 from .liveportrait import GOLDEN, golden_rules, golden_tensors, manifest, public_modules, write_public
 from .shared import needs_shared
@@ -79,7 +78,7 @@ def optimised(networks: Networks) -> Networks:
     return optimise(networks)
 
 
-def near(given: Tensor | Array | float, wanted: NDArray[Any], tolerance: float) -> None:
+def near(given: Tensor | NDArray[Any] | float, wanted: NDArray[Any], tolerance: float) -> None:
     values = given.numpy() if isinstance(given, Tensor) else np.asarray(given)
     assert values.shape == wanted.shape
     assert np.abs(values - wanted).max() <= tolerance

@@ -100,8 +100,8 @@ def test_folding_norms_changes_nothing_but_the_time() -> None:
     plain = WarpingModule(TINY).eval()
     for module in plain.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.get_buffer("running_mean"))
+            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2)
     folded = fold(copy.deepcopy(plain))
     volume, driving, source = torch.randn(1, 8, 2, 64, 64), keypoints(1, 1), keypoints(1, 2)
 
@@ -117,6 +117,19 @@ def test_channels_are_padded_to_what_matrix_units_take() -> None:
     assert dense.hourglass.decoder.conv.in_channels == dense.hourglass.decoder.conv.out_channels == 144
     assert (dense.mask.in_channels, dense.mask.out_channels) == (144, 22)
     assert dense.occlusion.in_channels == 144 * 16
+
+
+@torch.inference_mode()
+def test_a_folded_spectral_norm_is_the_stored_vectors_singular_value(networks: Networks) -> None:
+    generator = networks.generator
+    plain: Any = generator.get_submodule("up_0.conv_0")
+    folded: Any = fold(copy.deepcopy(generator)).get_submodule("up_0.conv_0")
+    x = torch.randn(1, plain.weight_orig.shape[1], 8, 8, generator=torch.Generator().manual_seed(0))
+    norm = plain.weight_u @ plain.weight_orig.flatten(1) @ plain.weight_v
+
+    assert isinstance(folded, nn.Conv2d)
+    same(folded(x), plain(x), 1e-6)
+    same(folded.weight * norm, plain.weight_orig, 1e-6)
 
 
 def test_spectral_norms_are_multiplied_out_once(networks: Networks) -> None:

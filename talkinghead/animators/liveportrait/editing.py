@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 
@@ -22,9 +21,6 @@ from .transform import KeypointMotion, joined
 
 BATCH = 8  # faces whose motion is read at once
 BOX_SCALE = 1.3  # an animal's crop, in sides of the box around its head
-FACE_ORDERS = ("left-right", "right-left", "top-bottom", "bottom-top", "small-large", "large-small", "middle")
-
-FaceOrder = Literal["left-right", "right-left", "top-bottom", "bottom-top", "small-large", "large-small", "middle"]
 
 
 def read_template(networks: Networks, video: Video, landmarks: Array) -> Template:
@@ -151,19 +147,3 @@ def animate_video(
 def _frame_of(face: Face, row: int) -> Face:
     one = slice(row, row + 1)
     return Face(face.canonical[one], face.motion[one], face.eyes[one], face.lips[one])
-
-
-def in_order(faces: Sequence[Array], order: FaceOrder, size: tuple[int, int]) -> list[Array]:
-    """`faces`, landmarks [478, 3] each, in one of the public pipeline's orders; `size` is the picture's (w, h)."""
-    if order not in FACE_ORDERS:
-        raise ValueError(f"order must be {', '.join(FACE_ORDERS)}, not {order!r:.40}")
-    middle = np.array(size) / 2
-    keys = {
-        "left": lambda face: face[:, 0].mean(),
-        "top": lambda face: face[:, 1].mean(),
-        "small": lambda face: np.prod(np.ptp(face[:, :2], axis=0)),
-        "middle": lambda face: np.linalg.norm(face[:, :2].mean(0) - middle),
-    }
-    first = {"right-left": "left", "bottom-top": "top", "large-small": "small"}
-    key = first.get(order, order.split("-")[0])
-    return sorted(faces, key=keys[key], reverse=order in first)
