@@ -191,6 +191,22 @@ def test_size_and_licences_are_told_before_a_download(monkeypatch: pytest.Monkey
     assert not any("text_encoder" in pattern or pattern.startswith("*.") for pattern in asked["patterns"])
 
 
+def test_what_was_downloaded_before_is_not_announced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path
+) -> None:
+    snapshot = tmp_path / "models--Skywork--SkyReels-A1" / "snapshots" / "abc"
+    shutil.copytree(tiny / "transformer", snapshot / "transformer")
+    refs = tmp_path / "models--Skywork--SkyReels-A1" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    assert loading.downloaded("Skywork/SkyReels-A1", None)
+    assert not loading.downloaded("Skywork/SkyReels-A1", "another")
+    assert not loading.downloaded("Skywork/Another", None)
+    assert not loading.downloaded("no repository!", None)
+
+
 def test_offline_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TALKINGHEAD_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))

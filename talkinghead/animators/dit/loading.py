@@ -74,8 +74,8 @@ def find_folder(name: str | os.PathLike[str], revision: str | None = None) -> Pa
     """
     patterns = [f"*{part}/*.{kind}" for part in PARTS for kind in ("json", "safetensors")]
     patterns += [pattern.removeprefix("*") for pattern in patterns]
-    if not Path(name).is_dir() and not offline():
-        warn(TalkingHeadWarning, f"{os.fspath(name)}: unless it is on this machine, {NOTICE}")
+    if not Path(name).is_dir() and not offline() and not downloaded(os.fspath(name), revision):
+        warn(TalkingHeadWarning, f"{os.fspath(name)}: {NOTICE}")
     folder = resolve(name, revision=revision, files=(), patterns=patterns)
     lacking: dict[str, list[str]] = {}
     for root in ROOTS:
@@ -86,6 +86,18 @@ def find_folder(name: str | os.PathLike[str], revision: str | None = None) -> Pa
         f"{os.fspath(name)}: is not a video transformer's checkpoint: it has no folder {', '.join(lacking[''])}",
         f"give a folder with {', '.join(PARTS)} in it, as {PUBLIC} is laid out",
     )
+
+
+def downloaded(repository: str, revision: str | None) -> bool:
+    """Whether the hub's cache on this machine holds some of the transformer of `repository`."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    names = [str(Path(root) / "transformer" / "config.json") for root in ROOTS]
+    try:
+        return any(isinstance(try_to_load_from_cache(repository, name, revision=revision), str) for name in names)
+    except HFValidationError:  # not the name of a repository, which `resolve` tells
+        return False
 
 
 def load_transformer(
