@@ -201,6 +201,13 @@ def test_what_was_downloaded_before_is_not_announced(
     (refs / "main").write_text("abc")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
+    for part in ("vae", "pose_guider", "scheduler", "siglip-so400m-patch14-384"):
+        shutil.copytree(tiny / part, snapshot / part)
+
+    assert find_folder("Skywork/SkyReels-A1", local_files_only=True) == snapshot
+    with pytest.raises(WeightsMissing, match="not on this machine") as caught:
+        find_folder("Skywork/Another", local_files_only=True)
+    assert "Skywork Community License" in caught.value.hint
     assert loading.downloaded("Skywork/SkyReels-A1", None)
     assert not loading.downloaded("Skywork/SkyReels-A1", "another")
     assert not loading.downloaded("Skywork/Another", None)
