@@ -191,6 +191,29 @@ def test_size_and_licences_are_told_before_a_download(monkeypatch: pytest.Monkey
     assert not any("text_encoder" in pattern or pattern.startswith("*.") for pattern in asked["patterns"])
 
 
+def test_what_was_downloaded_before_is_not_announced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path
+) -> None:
+    snapshot = tmp_path / "models--Skywork--SkyReels-A1" / "snapshots" / "abc"
+    shutil.copytree(tiny / "transformer", snapshot / "transformer")
+    refs = tmp_path / "models--Skywork--SkyReels-A1" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    for part in ("vae", "pose_guider", "scheduler", "siglip-so400m-patch14-384"):
+        shutil.copytree(tiny / part, snapshot / part)
+
+    assert find_folder("Skywork/SkyReels-A1", local_files_only=True) == snapshot
+    with pytest.raises(WeightsMissing, match="not on this machine") as caught:
+        find_folder("Skywork/Another", local_files_only=True)
+    assert "Skywork Community License" in caught.value.hint
+    assert loading.downloaded("Skywork/SkyReels-A1", None)
+    assert not loading.downloaded("Skywork/SkyReels-A1", "another")
+    assert not loading.downloaded("Skywork/Another", None)
+    assert not loading.downloaded("no repository!", None)
+
+
 def test_offline_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TALKINGHEAD_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))

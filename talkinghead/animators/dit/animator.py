@@ -73,6 +73,7 @@ class SkyReelsAnimator:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         revision: str | None = None,
+        local_files_only: bool = False,
         memory: Memory = "auto",
         speed: Speed | None = None,
         second_device: str | None = None,
@@ -80,18 +81,21 @@ class SkyReelsAnimator:
     ) -> SkyReelsAnimator:
         """The animator of a local folder in the public layout, or of a Hugging Face hub id.
 
-        dtype, revision: see `open_networks`
-        memory:          "auto", or "low" for a small GPU, see `place`
-        speed:           compilation, attention backends and caches
-        second_device:   another GPU, for the half of guidance without a face
-        options:         fields of this class
+        memory:        "auto", or "low" for a small GPU, see `place`
+        speed:         compilation, attention backends and caches
+        second_device: another GPU, for the half of guidance without a face
+        options:       fields of this class
+
+        The other arguments are those of `open_networks`.
 
         Raises WeightsMissing, CheckpointCorrupt, CheckpointMismatch, NonFiniteWeights, UnsafeCheckpoint,
         DeviceOutOfMemory.
         """
         if dtype is None:
             dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-        networks = place(open_networks(name, dtype=dtype, revision=revision), device, memory)
+        networks = place(
+            open_networks(name, dtype=dtype, revision=revision, local_files_only=local_files_only), device, memory
+        )
         with memory_errors():
             second = None if second_device is None else replica(networks.transformer, second_device)
         for transformer in (networks.transformer, second):

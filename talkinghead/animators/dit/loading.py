@@ -35,16 +35,22 @@ NOTICE = (
 
 
 def open_networks(
-    name: str | os.PathLike[str], *, device: str = "cpu", dtype: torch.dtype | None = None, revision: str | None = None
+    name: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
 ) -> Networks:
     """The networks of a local folder or of a Hugging Face hub id, on `device`.
 
-    dtype:    of all networks but the face encoder; None takes bfloat16 on a GPU and float32 on a CPU
-    revision: of a hub repository: a commit, tag or branch; give a commit where a run must be repeatable
+    dtype:            of all networks but the face encoder; None takes bfloat16 on a GPU and float32 on a CPU
+    revision:         of a hub repository: a commit, tag or branch; give a commit where a run must be repeatable
+    local_files_only: never download; HF_HUB_OFFLINE=1 and TALKINGHEAD_OFFLINE=1 say the same
 
     Raises WeightsMissing, CheckpointCorrupt, CheckpointMismatch, NonFiniteWeights, UnsafeCheckpoint.
     """
-    folder = find_folder(name, revision)
+    folder = find_folder(name, revision, local_files_only=local_files_only)
     if dtype is None:
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
     face_encoder, pixels = load_face_encoder(folder / FACE_ENCODER)
@@ -67,16 +73,20 @@ def open_networks(
     return networks
 
 
-def find_folder(name: str | os.PathLike[str], revision: str | None = None) -> Path:
+def find_folder(name: str | os.PathLike[str], revision: str | None = None, *, local_files_only: bool = False) -> Path:
     """The folder that holds the networks: a local one, or a hub repository's, downloaded if need be and allowed.
 
     Only what is used is downloaded, not the text encoder. Warns of size and licence before. Raises WeightsMissing.
     """
     patterns = [f"*{part}/*.{kind}" for part in PARTS for kind in ("json", "safetensors")]
     patterns += [pattern.removeprefix("*") for pattern in patterns]
-    if not Path(name).is_dir() and not offline():
-        warn(TalkingHeadWarning, f"{os.fspath(name)}: unless it is on this machine, {NOTICE}")
-    folder = resolve(name, revision=revision, files=(), patterns=patterns)
+    local = Path(name).is_dir()
+    if local_files_only and not local:
+        folder = _downloaded(os.fspath(name), revision, patterns)
+    else:
+        if not (local or offline() or downloaded(os.fspath(name), revision)):
+            warn(TalkingHeadWarning, f"{os.fspath(name)}: {NOTICE}")
+        folder = resolve(name, revision=revision, files=(), patterns=patterns)
     lacking: dict[str, list[str]] = {}
     for root in ROOTS:
         lacking[root] = [part for part in PARTS if not (folder / root / part).is_dir()]
@@ -86,6 +96,30 @@ def find_folder(name: str | os.PathLike[str], revision: str | None = None) -> Pa
         f"{os.fspath(name)}: is not a video transformer's checkpoint: it has no folder {', '.join(lacking[''])}",
         f"give a folder with {', '.join(PARTS)} in it, as {PUBLIC} is laid out",
     )
+
+
+def downloaded(repository: str, revision: str | None) -> bool:
+    """Whether the hub's cache on this machine holds some of the transformer of `repository`."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    names = [str(Path(root) / "transformer" / "config.json") for root in ROOTS]
+    try:
+        return any(isinstance(try_to_load_from_cache(repository, name, revision=revision), str) for name in names)
+    except HFValidationError:  # not the name of a repository, which `resolve` tells
+        return False
+
+
+def _downloaded(repository: str, revision: str | None, patterns: list[str]) -> Path:
+    """The folder of `repository` in the hub's cache on this machine. Raises WeightsMissing."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=True)
+    except (OSError, HFValidationError) as error:
+        raise WeightsMissing(f"{repository}: is not on this machine", f"allow the download: {NOTICE}") from error
+    return Path(found)
 
 
 def load_transformer(
