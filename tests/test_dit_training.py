@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +24,7 @@ from talkinghead.sound import Sound
 from talkinghead.training.dit.cache import encode_clip, encode_clips, read_encoded
 from talkinghead.training.dit.clips import Clip, ClipSettings, empty_manifest, read_clips, read_manifest
 from talkinghead.training.dit.config import PARTS, PUBLISHED, DitConfig, Stage, TinyConfig
-from talkinghead.training.dit.demonstration import Demonstration, film, judge, sample_all
+from talkinghead.training.dit.demonstration import Demonstration, demonstrate, film, fit_reader, judge, sample_all
 from talkinghead.training.dit.following import MEASURES, Reader, following, measures
 from talkinghead.training.dit.model import Batch, DitModel, part_of
 from talkinghead.training.dit.prepare import describe, plan_clips, prepare_clips
@@ -405,9 +404,8 @@ def test_what_the_measures_measure() -> None:
 
 
 def test_a_tiny_network_learns_by_heart_and_follows_landmarks_not_the_control(tmp_path: Path) -> None:
-    started = time.process_time()
     clips = write_clips(tmp_path / "clips", 4)
-    tiny = dataclasses.replace(TINY, autoencoder_steps=60, autoencoder_learning_rate=1e-2)
+    tiny = dataclasses.replace(TINY, autoencoder_steps=15, autoencoder_learning_rate=5e-3)
     stages = (Stage("video", ("patch_projection", "face_projection", "transformer"), 150, 4e-3),)
     config = DitConfig(
         checkpoint=None, tiny=tiny, stages=stages, batch=4, accumulate=1, warmup=10, schedule="cosine", save_every=500
@@ -416,16 +414,20 @@ def test_a_tiny_network_learns_by_heart_and_follows_landmarks_not_the_control(tm
     model = train_dit(config, clips[0].folder, tmp_path / "out")
 
     losses = [loss for _, _, loss in read_log(model / "loss.csv")]
-    samples = sample_all(open_networks(model), clips, Demonstration(steps=5, seeds=(0,)))
-    reader = Reader.fit([f for c in clips for f in c.pictures()], np.concatenate([c.landmarks() for c in clips]))
-    (scores,) = judge(reader, samples)
+    networks = open_networks(model)
+    samples = sample_all(networks, clips, Demonstration(steps=5, seeds=(0,)))
+    (scores,) = judge(fit_reader(networks, clips), samples)
     own, control, driven = (np.mean([scores[kind][axis] for axis in "xy"]) for kind in ("own", "control", "driven"))
-    print(losses, own, control, driven, scores["error"], time.process_time() - started)
     assert np.mean(losses[-3:]) < 0.5 * losses[0]
-    assert own > 0.7
-    assert driven > 0.6
-    assert own > control + 0.3
+    assert own > 0.85  # 0.97 when this was written, with a control of 0.06
+    assert driven > 0.85
+    assert control < 0.5
     assert scores["error"]["own"] < scores["error"]["control"]
+
+
+def test_the_demonstration_is_for_tiny_networks(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tiny networks"):
+        demonstrate(DitConfig(), tmp_path)
 
 
 # Clips
