@@ -11,7 +11,8 @@
     │   └── UnsafeCheckpoint, CheckpointCorrupt, CheckpointMismatch, NonFiniteWeights, WeightsMissing
     ├── OutputError (OSError)              the result cannot be written
     │   └── OutputNotWritable, DiskFull, OutputExists
-    └── NumericalError                     a model produced NaN or infinity
+    ├── NumericalError                     a model produced NaN or infinity
+    └── DeviceOutOfMemory                  a model does not fit into the memory of the GPU or the machine
 
     TalkingHeadWarning (UserWarning)       the work goes on, and the result may not be what you want
     └── SilentAudioWarning, TruncatedAudioWarning, ClippedAudioWarning, PhaseCancelledWarning,
@@ -157,6 +158,10 @@ class OutputExists(OutputError):
 
 class NumericalError(TalkingHeadError):
     """A model produced NaN or infinity."""
+
+
+class DeviceOutOfMemory(TalkingHeadError):
+    """A model does not fit into the memory of the GPU or the machine."""
 
 
 class TalkingHeadWarning(UserWarning):

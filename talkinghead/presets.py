@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from .errors import OutputNotWritable
+from .errors import OutputNotWritable, WeightsMissing
 from .files import new_file
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
 from .weights import CONFIG_FILE, WEIGHTS_FILE, save_weights, write_config
 
 DEFAULT = "micro"
 DEFAULT_ANIMATOR = "mesh"
+SKYREELS = "skyreels-a1"
 
 FaceChoice = Literal["largest"] | int | tuple[float, float, float, float]
 
@@ -33,15 +34,18 @@ def load_parts(
 ) -> Parts:
     """The parts of a preset or a checkpoint folder, on `device`.
 
-    animator: its name, the animator itself, or None for the one that belongs to `name`
+    name:     "skyreels-a1" stands for the default motion with that animator
+    animator: its name or checkpoint folder, the animator itself, or None for the one that belongs to `name`
     """
     from .audio_encoder import WhisperEncoder
     from .face.tracker import MediaPipeTracker
     from .motion.generator import FaceFormerGenerator
 
+    if name == SKYREELS:
+        name, animator = DEFAULT, SKYREELS if animator is None else animator
     if animator is None:
         animator = DEFAULT_ANIMATOR
-    drawn_by = load_animator(animator) if isinstance(animator, str) else animator
+    drawn_by = load_animator(animator, device) if isinstance(animator, str) else animator
     if not (callable(drawn_by) and hasattr(drawn_by, "fps")):
         raise TypeError(f"animator must be a name or a callable with an fps, not {type(animator).__name__}")
     tracker = MediaPipeTracker(face=face)
@@ -77,17 +81,49 @@ def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, f
     return folder
 
 
-def load_animator(name: str) -> Animator:
-    """The animator of this name. Raises ValueError for a name that is not known."""
-    if name not in ANIMATORS:
-        raise ValueError(f"animator must be one of {', '.join(ANIMATORS)}, or a callable, not {name!r}")
-    return ANIMATORS[name]()
+def load_animator(name: str, device: str = "cpu") -> Animator:
+    """The animator of this name, or of the checkpoint in this folder, on `device`.
+
+    Raises ValueError for a name that is not known, WeightsMissing for a folder that holds no animator's checkpoint.
+    """
+    if name in ANIMATORS:
+        return ANIMATORS[name](device)
+    folder = Path(name)
+    if not name or not folder.is_dir():
+        wanted = f"one of {', '.join(ANIMATORS)}, a checkpoint folder, or a callable"
+        raise ValueError(f"animator must be {wanted}, not {name!r}")
+    for holds, load in FOLDERS:
+        if holds(folder):
+            return load(folder, device)
+    raise WeightsMissing(
+        f"{name}: holds no animator's checkpoint",
+        "give a folder with transformer/config.json and pose_guider in it, as Skywork/SkyReels-A1 is laid out",
+    )
 
 
-def _mesh() -> Animator:
+def _mesh(device: str) -> Animator:
     from .animators.mesh import MeshAnimator
 
     return MeshAnimator()
 
 
-ANIMATORS: dict[str, Callable[[], Animator]] = {"mesh": _mesh}
+def _skyreels(device: str) -> Animator:
+    from .animators.dit import SkyReelsAnimator
+
+    return SkyReelsAnimator.from_pretrained(device=device)
+
+
+def _skyreels_folder(folder: Path, device: str) -> Animator:
+    from .animators.dit import SkyReelsAnimator
+
+    return SkyReelsAnimator.from_pretrained(folder, device=device)
+
+
+def _holds_skyreels(folder: Path) -> bool:
+    roots = (folder, folder / "SkyReels-A1-5B", folder / "pretrained_models" / "SkyReels-A1-5B")
+    return any((root / "transformer/config.json").is_file() and (root / "pose_guider").is_dir() for root in roots)
+
+
+ANIMATORS: dict[str, Callable[[str], Animator]] = {"mesh": _mesh, SKYREELS: _skyreels}
+# How a folder is told by what lies in it, and what loads it.
+FOLDERS: list[tuple[Callable[[Path], bool], Callable[[Path, str], Animator]]] = [(_holds_skyreels, _skyreels_folder)]

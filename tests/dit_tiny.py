@@ -12,6 +12,10 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 HEIGHT, WIDTH, FRAMES = 64, 96, 17  # pixels, and pictures of a window
 TOKENS, TOKEN_WIDTH, TEXT_WIDTH = 4, 16, 24
 SHARDS = 2
+# Diffusers is not typed.
+_VAE: Any = AutoencoderKLCogVideoX
+_SCHEDULER: Any = CogVideoXDDIMScheduler
+_TRANSFORMER: Any = CogVideoXTransformer3DModel
 
 
 def write_checkpoint(folder: Path, *, layers: int = 2) -> Path:
@@ -20,13 +24,13 @@ def write_checkpoint(folder: Path, *, layers: int = 2) -> Path:
         torch.manual_seed(0)
         _write_transformer(folder / "transformer", layers)
         for name in ("vae", "pose_guider"):
-            vae: Any = AutoencoderKLCogVideoX(
+            vae = _VAE(
                 block_out_channels=(4, 4, 4, 4), norm_num_groups=2, layers_per_block=1, scaling_factor=0.7,
                 sample_height=96, sample_width=80,
             )  # fmt: skip
             vae.save_pretrained(folder / name)
         _write_face_encoder(folder / "siglip-so400m-patch14-384")
-    scheduler: Any = CogVideoXDDIMScheduler(
+    scheduler = _SCHEDULER(
         beta_schedule="scaled_linear", prediction_type="v_prediction", rescale_betas_zero_snr=True, clip_sample=False,
         snr_shift_scale=1.0, timestep_spacing="trailing",
     )  # fmt: skip
@@ -35,7 +39,7 @@ def write_checkpoint(folder: Path, *, layers: int = 2) -> Path:
 
 
 def _write_transformer(folder: Path, layers: int) -> None:
-    transformer: Any = CogVideoXTransformer3DModel(
+    transformer = _TRANSFORMER(
         num_attention_heads=2, attention_head_dim=16, in_channels=48, out_channels=16, time_embed_dim=16,
         text_embed_dim=TEXT_WIDTH, num_layers=layers, sample_width=WIDTH // 8, sample_height=HEIGHT // 8,
         sample_frames=FRAMES, max_text_seq_length=TOKENS, attention_bias=True, use_rotary_positional_embeddings=True,

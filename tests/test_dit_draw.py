@@ -89,7 +89,7 @@ def test_a_driving_face_is_drawn_where_it_is(portrait: Portrait) -> None:
 
 
 def test_the_face_box_is_a_square_twice_as_wide_as_the_face(portrait: Portrait) -> None:
-    box = face_box(np.float32([300, 150, 400, 280]), CANVAS)
+    box = face_box(np.array([300, 150, 400, 280], np.float32), CANVAS)
 
     assert box.size == (200, 200)
     assert (box.left + box.right) / 2 == 350
@@ -107,7 +107,7 @@ def test_five_points_of_a_face_land_on_the_template(portrait: Portrait) -> None:
 
 
 def test_alignment_undoes_turns_and_scales() -> None:
-    turned = TEMPLATE @ np.float32([[0, 2], [-2, 0]]) + np.float32([30, -7])
+    turned = TEMPLATE @ np.array([[0, 2], [-2, 0]], np.float32) + np.array([30, -7], np.float32)
 
     turn = similarity(turned, TEMPLATE)
 

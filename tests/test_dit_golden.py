@@ -90,7 +90,7 @@ def test_golden_landmark_latents_of_50_drawings(networks: Networks) -> None:
     drawings = [expected()["control_video"][index] for index in (0, 1, *range(1, 49))]
 
     with torch.no_grad():
-        latents = encode_drawings(networks.landmark_encoder, drawings, torch.float32)
+        latents = encode_drawings(networks.landmark_encoder, drawings, torch.device("cpu"), torch.float32)
 
     assert distance(latents.permute(0, 2, 1, 3, 4), expected()["landmark_latents_50frames"]) <= 1e-4
 
@@ -119,7 +119,11 @@ def test_golden_latents_and_frames(networks: Networks, start: Start) -> None:
     golden = expected()
     states: list[Any] = []
 
-    latents = after(start, networks, Sampling(), enter=lambda _, state: states.append(state) or state)
+    def keep(step: int, state: Any) -> Any:
+        states.append(state)
+        return state
+
+    latents = after(start, networks, Sampling(), enter=keep)
     frames = decode(networks.vae, latents)
 
     assert distance(states[1], golden["latents_step0"]) <= 1e-3

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from talkinghead.animators.dit import loading
 from talkinghead.animators.dit.loading import find_folder, open_networks
 from talkinghead.animators.dit.networks import Networks
-from talkinghead.animators.dit.transformer import VideoTransformer
+from talkinghead.animators.dit.transformer import FaceProjection, VideoTransformer
 from talkinghead.errors import (
     CheckpointCorrupt,
     CheckpointError,
@@ -213,8 +213,9 @@ PUBLIC: dict[str, Any] = {
 
 def test_the_public_transformer_has_the_known_weights() -> None:
     with torch.device("meta"):
-        transformer = VideoTransformer.from_config(PUBLIC, max_text_seq_length=729)
-        projection = loading.FaceProjection(1152, 3456, transformer.config.text_embed_dim)
+        kind: Any = VideoTransformer
+        transformer = kind.from_config(PUBLIC, max_text_seq_length=729)
+        projection = FaceProjection(1152, 3456, transformer.config.text_embed_dim)
     shapes = {name: tuple(tensor.shape) for name, tensor in transformer.state_dict().items()}
 
     assert sum(weight.numel() for weight in transformer.parameters()) == 5_570_676_288

@@ -6,17 +6,16 @@ of the steps unguided.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from diffusers import PyramidAttentionBroadcastConfig
 from torch import Tensor, nn
 
 from .transformer import Condition, predict
 
 Batching = Literal["batched", "sequential"]
-Predict = Callable[[Tensor, Condition, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,29 @@ class Guided:
     until: float = 1.0
     replica: nn.Module | None = None
 
+    def __post_init__(self) -> None:
+        kept = getattr(self.transformer, "_cache_config", None)
+        if self.batching == "sequential" and isinstance(kept, PyramidAttentionBroadcastConfig):
+            # Its cache does not know of branches: each half would be given the other's attention.
+            raise ValueError('the "pab" cache needs batching="batched"')
+
     def __call__(self, latents: Tensor, condition: Condition, timestep: Tensor, step: int, steps: int) -> Tensor:
         """The velocity of `latents` at `timestep`, in step number `step` of `steps`."""
-        if self.scale == 1 or step >= round(self.until * steps):
+        alone = 0 if self.scale == 1 else round(self.until * steps)  # the first step without guidance
+        self._tell(int(timestep), fresh=step in (0, alone))
+        if step >= alone:
             with _branch(self.transformer, "face"):
                 return predict(self.transformer, latents, condition, condition.tokens, timestep[None]).float()
         without, with_face = self._halves(latents, condition, timestep)
         return without + self.scale * (with_face - without)
+
+    def _tell(self, timestep: int, fresh: bool) -> None:
+        """Tell the networks' caches where they are, and empty them before what they do not know."""
+        for network in (self.transformer, self.replica):
+            if network is not None and getattr(network, "is_cache_enabled", False):
+                network.current_timestep = timestep  # type: ignore[assignment]
+                if fresh:
+                    network._reset_stateful_cache()  # type: ignore[operator]
 
     def _halves(self, latents: Tensor, condition: Condition, timestep: Tensor) -> tuple[Tensor, Tensor]:
         if self.replica is not None:
@@ -66,8 +81,10 @@ class Guided:
         assert self.replica is not None
         there = next(self.replica.parameters()).device
         moved = Condition(*(move(part, there) for part in condition))
-        away = predict(self.replica, latents.to(there), moved, moved.no_tokens, timestep.to(there)[None])
-        with_face = predict(self.transformer, latents, condition, condition.tokens, timestep[None])
+        with _branch(self.replica, "no face"):
+            away = predict(self.replica, latents.to(there), moved, moved.no_tokens, timestep.to(there)[None])
+        with _branch(self.transformer, "face"):
+            with_face = predict(self.transformer, latents, condition, condition.tokens, timestep[None])
         return away.to(latents.device).float(), with_face.float()
 
 

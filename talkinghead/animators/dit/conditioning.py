@@ -62,7 +62,7 @@ def window_condition(networks: Networks, reference: Reference, latents: Tensor, 
     latents:  [1, 1, C, h, w] of the reference picture
     drawings: the reference drawing, then the driving ones, as many as the model's frames
     """
-    landmarks = encode_drawings(networks.landmark_encoder, drawings, networks.dtype).to(networks.device)
+    landmarks = encode_drawings(networks.landmark_encoder, drawings, networks.device, networks.dtype)
     frames, _, height, width = landmarks.shape[1:]
     padding = latents.new_zeros(1, frames - 1, *latents.shape[2:])
     rotary = rotary_embedding(networks.transformer.config, height, width, frames, networks.device)

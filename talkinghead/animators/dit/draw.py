@@ -101,7 +101,7 @@ def detected_box(landmarks: Array) -> Array:
     return box
 
 
-def face_box(detected: Array, canvas: tuple[int, int]) -> Box:
+def face_box(detected: Array, canvas: tuple[int, ...]) -> Box:
     """The square about twice as wide as the `detected` face [4], inside a canvas of (height, width).
 
     The rule of the published pipeline, roundings included.
@@ -115,7 +115,7 @@ def face_box(detected: Array, canvas: tuple[int, int]) -> Box:
     return Box(left + trim, top, right - trim, bottom)
 
 
-def draw_reference(landmarks: Array, box: Box, canvas: tuple[int, int]) -> Frame:
+def draw_reference(landmarks: Array, box: Box, canvas: tuple[int, ...]) -> Frame:
     """The picture [H, W, 3] of the reference face; `landmarks` [478, 2 or more] are shares of `box`."""
     width, height = box.size
     drawing = _lines({index: point[:2] for index, point in enumerate(landmarks)}, REFERENCE_LINES, width, height)
@@ -127,7 +127,7 @@ def draw_reference(landmarks: Array, box: Box, canvas: tuple[int, int]) -> Frame
     return _on_canvas(drawing, box, canvas)
 
 
-def draw_driving(points: Array, pupils: Array, box: Box, canvas: tuple[int, int], colours: str = "video") -> Frame:
+def draw_driving(points: Array, pupils: Array, box: Box, canvas: tuple[int, ...], colours: str = "video") -> Frame:
     """The picture [H, W, 3] of a driving face.
 
     points:  [105, 2] float32 shares of `box`, in the order of DRIVING
@@ -144,7 +144,7 @@ def draw_driving(points: Array, pupils: Array, box: Box, canvas: tuple[int, int]
     return _on_canvas(drawing, box, canvas)
 
 
-def draw_driving_face(landmarks: Array, box: Box, canvas: tuple[int, int], colours: str = "video") -> Frame:
+def draw_driving_face(landmarks: Array, box: Box, canvas: tuple[int, ...], colours: str = "video") -> Frame:
     """The same from all landmarks [478, 2 or more] of the face, in pixels of the canvas."""
     shares = box.inside(landmarks[:, :2])
     pupils = shares[list(PUPILS)].astype(np.float64) * box.size
@@ -175,7 +175,7 @@ def _square(drawing: Frame, x: int, y: int, *, half: int, colour: Colour) -> Non
     drawing[y - half : y + half + 1, x - half : x + half + 1] = colour
 
 
-def _on_canvas(drawing: Frame, box: Box, canvas: tuple[int, int]) -> Frame:
+def _on_canvas(drawing: Frame, box: Box, canvas: tuple[int, ...]) -> Frame:
     picture = np.zeros((*canvas, 3), np.uint8)
     picture[box.top : box.bottom, box.left : box.right] = drawing
     return picture

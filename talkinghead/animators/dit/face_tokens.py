@@ -33,7 +33,6 @@ def face_tokens(networks: Networks, face: Frame) -> tuple[Tensor, Tensor]:
     The latter are what the projection makes of zeros, so its biases remain.
     """
     encoder = networks.face_encoder
-    where = next(encoder.parameters())
-    seen = encoder(pixel_values=face_pixels(face, networks.face_pixels).to(where.device, where.dtype))
-    states = seen.last_hidden_state.to(networks.device, networks.dtype)
+    pixels = face_pixels(face, networks.face_pixels).to(networks.device, next(encoder.parameters()).dtype)
+    states = encoder(pixel_values=pixels).last_hidden_state.to(networks.dtype)
     return networks.face_projection(states), networks.face_projection(torch.zeros_like(states))

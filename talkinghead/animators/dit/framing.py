@@ -31,7 +31,7 @@ class Framing:
     top: int
     width: int
     height: int
-    canvas: tuple[int, int]
+    canvas: tuple[int, ...]
 
     def fit(self, image: Frame) -> Frame:
         """The rectangle of `image` as the model's picture; bicubic, by Pillow."""
@@ -61,7 +61,7 @@ class Framing:
         pasted[inside] = np.rint(old + (large[own] - old) * mask).astype(np.uint8)
         return pasted
 
-    def seam(self, size: tuple[int, int]) -> Array:
+    def seam(self, size: tuple[int, ...]) -> Array:
         """How much of the made picture shows [h, w, 1] in a picture of `size` (height, width): its borders fade out.
 
         Where the rectangle ends with the picture nothing fades; where it reaches beyond, only what black bars touch.
@@ -90,7 +90,7 @@ class Framing:
         return (slice(top, bottom), slice(left, right)), own
 
 
-def whole_frame(size: tuple[int, int], canvas: tuple[int, int]) -> Framing:
+def whole_frame(size: tuple[int, ...], canvas: tuple[int, ...]) -> Framing:
     """All of a picture of `size` (height, width): cut at the sides if it is wider than 3:2, else with black bars.
 
     The rule of the published pipeline, roundings included.
@@ -103,7 +103,7 @@ def whole_frame(size: tuple[int, int], canvas: tuple[int, int]) -> Framing:
     return Framing(-bar, 0, width + 2 * bar, height, canvas)
 
 
-def face_frame(landmarks: Array, size: tuple[int, int], canvas: tuple[int, int]) -> Framing:
+def face_frame(landmarks: Array, size: tuple[int, ...], canvas: tuple[int, ...]) -> Framing:
     """The face with `landmarks` [478, 3], head and shoulders, in a picture of `size`; inside it as far as possible."""
     low, high = landmarks[:468, :2].min(0), landmarks[:468, :2].max(0)
     face = max(high[1] - low[1], (high[0] - low[0]) * 1.2)  # a bowed face is short

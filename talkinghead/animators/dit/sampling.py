@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -154,7 +154,7 @@ def decode(vae: Any, latents: Tensor) -> Array:
     return pictures
 
 
-def as_frames(pictures: Array) -> Iterator[Frame]:
+def as_frames(pictures: Iterable[Array]) -> Iterator[Frame]:
     """Pictures 0 to 1 as frames of uint8, rounded."""
     for picture in pictures:
         yield np.rint(picture * 255).astype(np.uint8)

@@ -26,6 +26,7 @@ class VideoTransformer(CogVideoXTransformer3DModel):  # type: ignore[misc]
     """Diffusers' CogVideoX transformer, which also says which of its blocks repeat, so that they are compiled once."""
 
     _repeated_blocks = ["CogVideoXBlock"]  # noqa: RUF012
+    current_timestep = 0  # of the call, for caches that work in some steps only
 
 
 class FaceProjection(nn.Sequential):

@@ -130,6 +130,7 @@ def stream_pictures(
         last = start + window >= count
         yield from made[: count - start if last else window - OVERLAP]
         held = made[window - OVERLAP :].copy()
+        del made  # before the next window takes as much
 
 
 def joined(before: Array, after: Array, join: Join) -> Array:
