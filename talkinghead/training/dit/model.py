@@ -77,7 +77,8 @@ class DitModel(nn.Module):
 
     def encode_drawings(self, drawings: list[Frame]) -> Tensor:
         """Latents [1, F, C, h, w] of the drawings of one clip, frames × [H, W, 3]."""
-        return encode_drawings(self.landmark_encoder, drawings, torch.float32)
+        where = next(self.landmark_encoder.parameters())
+        return encode_drawings(self.landmark_encoder, drawings, where.device, where.dtype)
 
     def _condition(self, batch: Batch) -> tuple[Condition, Tensor]:
         """What the network is told, and the projected face tokens [B, N, E]."""
