@@ -148,6 +148,8 @@ class DitConfig:
             values = yaml.safe_load(Path(path).read_text("utf-8")) or {}
             if not isinstance(values, dict):
                 raise ValueError(f"must be a table of settings, not a {type(values).__name__}")
+            if isinstance(values.get("tiny"), dict):  # here, where a fault in it is named
+                values["tiny"] = dataclass_from(TinyConfig, values["tiny"])
             return dataclass_from(cls, values)
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXResn
 from diffusers.models.downsampling import CogVideoXDownsample3D
 from diffusers.models.upsampling import CogVideoXUpsample3D
 from numpy.random import default_rng
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from ...animators.dit.loading import FACE_ENCODER
@@ -50,7 +50,7 @@ def write_tiny(config: TinyConfig, clips: Sequence[Clip], folder: Path, seed: in
             vae.save_pretrained(part / name)
         _write_transformer(config, part / "transformer")
         _write_face_encoder(part / FACE_ENCODER)
-    scheduler: Any = CogVideoXDDIMScheduler(
+    scheduler: Any = CogVideoXDDIMScheduler(  # type: ignore[no-untyped-call]
         beta_schedule="scaled_linear", prediction_type="v_prediction", rescale_betas_zero_snr=True, clip_sample=False,
         snr_shift_scale=1.0, timestep_spacing="trailing",
     )  # fmt: skip
@@ -62,7 +62,7 @@ def write_tiny(config: TinyConfig, clips: Sequence[Clip], folder: Path, seed: in
 def taught_vae(config: TinyConfig, films: Sequence[Sequence[Frame]], seed: int) -> Any:
     """A VAE that gives back the pictures of `films`, each [H, W, 3]; its latents have a standard deviation of 1."""
     levels = len(config.vae_channels)
-    vae: Any = AutoencoderKLCogVideoX(
+    vae: Any = AutoencoderKLCogVideoX(  # type: ignore[no-untyped-call]
         block_out_channels=config.vae_channels, norm_num_groups=2, layers_per_block=1, latent_channels=LATENT_CHANNELS,
         down_block_types=("CogVideoXDownBlock3D",) * levels, up_block_types=("CogVideoXUpBlock3D",) * levels,
         sample_height=config.height, sample_width=config.width, temporal_compression_ratio=config.frames_per_latent,
@@ -102,9 +102,10 @@ def _start_as_average(vae: Any) -> None:
                 if module.in_channels != module.out_channels:
                     _carry(module.conv_shortcut, CARRIERS)
             elif isinstance(module, CogVideoXSpatialNorm3D):
-                for conv, bias in ((module.conv_y.conv, 1.0), (module.conv_b.conv, 0.0)):
-                    conv.weight.zero_()
-                    conv.bias.fill_(bias)
+                for conv in (module.conv_y.conv, module.conv_b.conv):
+                    nn.init.zeros_(conv.weight)
+                nn.init.ones_(cast("Tensor", module.conv_y.conv.bias))
+                nn.init.zeros_(cast("Tensor", module.conv_b.conv.bias))
             elif isinstance(module, CogVideoXDownsample3D | CogVideoXUpsample3D):
                 _carry(module.conv, CARRIERS, box=isinstance(module, CogVideoXDownsample3D))
         split = [(2 * colour + side, colour, 1.0 - 2 * side) for colour in range(3) for side in range(2)]
@@ -139,7 +140,7 @@ def video_tensor(pictures: Sequence[Frame]) -> Tensor:
 
 def _write_transformer(config: TinyConfig, folder: Path) -> None:
     cell = 2 ** (len(config.vae_channels) - 1)
-    transformer: Any = CogVideoXTransformer3DModel(
+    transformer: Any = CogVideoXTransformer3DModel(  # type: ignore[no-untyped-call]
         num_attention_heads=config.heads, attention_head_dim=config.head_size, num_layers=config.layers,
         in_channels=3 * LATENT_CHANNELS, out_channels=LATENT_CHANNELS, time_embed_dim=64, text_embed_dim=TEXT_WIDTH,
         sample_width=config.width // cell, sample_height=config.height // cell, sample_frames=config.frames,
