@@ -84,11 +84,13 @@ class Clip:
 
     def face(self) -> Frame:
         """The reference face, upright [512, 512, 3]. Raises InputError."""
-        return self._array("face", np.uint8, (512, 512, 3))
+        face: Frame = self._array("face", np.uint8, (512, 512, 3))
+        return face
 
     def landmarks(self) -> Array:
         """[frames, 478, 2] in pixels of the pictures, the reference's first. Raises InputError."""
-        return self._array("landmarks", np.float32, (self.settings.frames, LANDMARKS, 2))
+        landmarks: Array = self._array("landmarks", np.float32, (self.settings.frames, LANDMARKS, 2))
+        return landmarks
 
     def drawings(self) -> list[Frame]:
         """What the model is told of each frame: drawn as when a portrait is animated."""

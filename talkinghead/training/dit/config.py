@@ -57,14 +57,16 @@ class TinyConfig:
     height, width:  of its pictures in pixels; multiples of 2 * 2 ** (number of vae_channels - 1)
     frames:         of a window, the reference among them: 1 + 8 n
     vae_channels:   of each level of the VAE; every level but the last halves the picture
+    frames_per_latent: 1, 2 or 4 pictures that one latent frame stands for; the public model has 4
     layers, heads, head_size: of the transformer; head_size is a multiple of 8
     autoencoder_steps, autoencoder_learning_rate: of the VAE
     """
 
     height: int = 64
     width: int = 96
-    frames: int = 17
-    vae_channels: tuple[int, ...] = (8, 16, 16)
+    frames: int = 9
+    vae_channels: tuple[int, ...] = (8, 8, 16)
+    frames_per_latent: int = 1
     layers: int = 4
     heads: int = 3
     head_size: int = 32
@@ -73,12 +75,14 @@ class TinyConfig:
 
     def __post_init__(self) -> None:
         cell = 2 ** len(self.vae_channels)
-        if not 3 <= len(self.vae_channels) <= 4 or any(width < 2 or width % 2 for width in self.vae_channels):
-            raise ValueError("vae_channels must be 3 or 4 even numbers")
+        if not 3 <= len(self.vae_channels) <= 4 or any(width < 6 or width % 2 for width in self.vae_channels):
+            raise ValueError("vae_channels must be 3 or 4 even numbers from 6 on")
         if self.height < 2 * cell or self.width < 2 * cell or self.height % cell or self.width % cell:
             raise ValueError(f"height and width must be multiples of {cell}, from {2 * cell} on")
         if self.frames < 9 or (self.frames - 1) % 8:
             raise ValueError(f"frames must be 9, 17, 25, …, not {self.frames}")
+        if self.frames_per_latent not in (1, 2, 4):
+            raise ValueError(f"frames_per_latent must be 1, 2 or 4, not {self.frames_per_latent}")
         if min(self.layers, self.heads, self.autoencoder_steps) < 1 or self.head_size < 8 or self.head_size % 8:
             raise ValueError("layers, heads, autoencoder_steps must be at least 1, head_size a multiple of 8")
         if not self.autoencoder_learning_rate > 0:
@@ -144,6 +148,8 @@ class DitConfig:
             values = yaml.safe_load(Path(path).read_text("utf-8")) or {}
             if not isinstance(values, dict):
                 raise ValueError(f"must be a table of settings, not a {type(values).__name__}")
+            if isinstance(values.get("tiny"), dict):  # here, where a fault in it is named
+                values["tiny"] = dataclass_from(TinyConfig, values["tiny"])
             return dataclass_from(cls, values)
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())

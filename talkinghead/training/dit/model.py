@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     latents:   [B, F, C, h, w] of the reference and the driving frames
     reference: [B, 1, C, h, w] of the reference picture
     faces:     [B, N, D] SigLIP's tokens, zeros where the face is dropped
-    drawings:  B × frames × [H, W, 3]
+    drawings:  B × frames × [H, W, 3]; or, where their encoder is frozen, its latents of them, like latents
     noise:     like latents
     timesteps: [B] whole numbers
     """
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     latents: Tensor
     reference: Tensor
     faces: Tensor
-    drawings: list[list[Frame]]
+    drawings: list[list[Frame]] | Tensor
     noise: Tensor
     timesteps: Tensor
 
@@ -75,10 +75,15 @@ class DitModel(nn.Module):
             return batch.latents
         raise ValueError(f"the scheduler's prediction_type must be v_prediction, epsilon or sample, not {kind!r}")
 
+    def encode_drawings(self, drawings: list[Frame]) -> Tensor:
+        """Latents [1, F, C, h, w] of the drawings of one clip, frames × [H, W, 3]."""
+        where = next(self.landmark_encoder.parameters())
+        return encode_drawings(self.landmark_encoder, drawings, where.device, where.dtype)
+
     def _condition(self, batch: Batch) -> tuple[Condition, Tensor]:
         """What the network is told, and the projected face tokens [B, N, E]."""
-        dtype = batch.latents.dtype
-        landmarks = torch.cat([encode_drawings(self.landmark_encoder, some, dtype) for some in batch.drawings])
+        drawings = batch.drawings
+        landmarks = drawings if isinstance(drawings, Tensor) else torch.cat([*map(self.encode_drawings, drawings)])
         frames, _, height, width = batch.latents.shape[1:]
         padding = batch.reference.new_zeros(len(batch.reference), frames - 1, *batch.reference.shape[2:])
         tokens = self.face_projection(batch.faces)

@@ -109,9 +109,9 @@ def prepare_clips(
     manifest["left_out"] += [item for item in map(_as_dict, left_out) if item not in manifest["left_out"]]
     _write(folder, manifest)
     if not any(film["clips"] for film in manifest["films"]):
-        reasons = [f"{item['film']}: {item['reason']}" for item in manifest["left_out"]]
+        told = [f"{item['film']}: {item['reason']}" for item in manifest["left_out"]]
         raise InputError(
-            f"no film gave a clip: {'; '.join(reasons[:3]) or 'none was given'}",
+            f"no film gave a clip: {'; '.join(told[:3]) or 'none was given'}",
             f"give films that show one face for at least {(settings.frames - 1) / FPS:.1f} s, which speaks",
         )
     return folder

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import Generator, default_rng
+from torch import Tensor
 
 from ...animators.dit.loading import find_folder, open_networks
 from ...errors import CheckpointMismatch, InputError, NumericalError
 from ...files import new_file
+from ...types import Frame
 from ...weights import read_torch
 from .cache import Encoded, draw_latents, encode_clips, read_encoded
 from .checkpoint import write_checkpoint
@@ -36,6 +38,7 @@ Report = Callable[[int, float], None]
 STATE_FILE = "training.pt"
 CACHE = "cache"
 START = "start"  # a tiny checkpoint, where one is asked for
+MOST_HELD = 2000  # clips whose drawings' latents are held while their encoder is frozen: 9 GB at the public size
 
 
 def train_dit(
@@ -150,6 +153,7 @@ class Run:
         optimizer = torch.optim.AdamW(parameters, stage.learning_rate, weight_decay=self.config.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
         self.trained |= set(stage.parts)
+        self.held: dict[int, Tensor] | None = None if "landmark_encoder" in stage.parts else {}
 
     def end_stage(self) -> None:
         """Take the wrappers and the optimizer of a stage away, and begin the next one."""
@@ -210,10 +214,25 @@ class Run:
             latents.to(device),
             reference.to(device),
             faces.to(device),
-            [self.clips[index].drawings() for index in chosen],
+            self._drawings(chosen),
             noise.to(device),
             torch.from_numpy(timesteps).to(device),
         )
+
+    def _drawings(self, chosen: Any) -> list[list[Frame]] | Tensor:
+        """Drawings of some clips; or their latents, each made once, while their encoder does not change."""
+        if self.held is None:
+            return [self.clips[index].drawings() for index in chosen]
+        latents = []
+        for index in map(int, chosen):
+            known = self.held.get(index)
+            if known is None:
+                with torch.no_grad(), self.accelerator.autocast():
+                    known = self.network.encode_drawings(self.clips[index].drawings()).float().cpu()
+                if len(self.held) < MOST_HELD:
+                    self.held[index] = known
+            latents.append(known)
+        return torch.cat(latents).to(self.accelerator.device)
 
     def _note(self, stage: Stage, loss: float, rate: float) -> None:
         self.lately.append(loss)
