@@ -55,7 +55,7 @@ def dub(
     phones: Phones = None,
     words: Words = None,
     model: Model = "micro",
-    animator: AnimatorName = "mesh",
+    animator: AnimatorName = None,
     device: Device = "auto",
     face: Face = "largest",
     force: Force = False,

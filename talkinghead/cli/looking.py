@@ -18,7 +18,7 @@ def inspect(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The contact sheet to write, a PNG.", show_default=False)
     ] = None,
-    animator: AnimatorName = "mesh",
+    animator: AnimatorName = None,
     face: Face = "largest",
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -53,7 +53,7 @@ def bench(
     runs: Annotated[int, typer.Option(min=1, help="Each time is the median of so many runs.")] = 5,
     frames: Annotated[int, typer.Option(min=1, help="Frames in a run.")] = 75,
     seconds: Annotated[float, typer.Option(min=1, help="Seconds of speech that speak is timed with.")] = 30.0,
-    animator: AnimatorName = "mesh",
+    animator: AnimatorName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the times as JSON.")] = False,
 ) -> None:
     """How fast this machine draws, beside what one plain resampling of each frame costs."""

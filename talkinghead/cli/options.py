@@ -75,7 +75,14 @@ KEYWORD = Parameter.POSITIONAL_OR_KEYWORD
 
 Model = Annotated[str, typer.Option(help='"micro", a checkpoint folder, or a hub id.')]
 Device = Annotated[str, typer.Option(help='"auto", "cpu", "cuda", …')]
-AnimatorName = Annotated[str, typer.Option("--animator", help="What draws the frames.")]
+AnimatorName = Annotated[
+    str | None,
+    typer.Option(
+        "--animator",
+        help="What draws the frames: mesh, liveportrait, skyreels-a1, or a folder of weights.",
+        show_default=False,
+    ),
+]
 Face = Annotated[str, typer.Option(help='"largest", a number from left to right, left,top,right,bottom, or "all".')]
 Videos = Annotated[list[Path], typer.Argument(metavar="VIDEOS", help="Videos or folders of them.", show_default=False)]
 

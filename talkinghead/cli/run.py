@@ -30,7 +30,9 @@ class Run:
         self.started = time.perf_counter()
         self.watch: Stopwatch = Stopwatch()
 
-    def load(self, model: str, *, device: str = "auto", animator: str = "mesh", face: str = "largest") -> TalkingHead:
+    def load(
+        self, model: str, *, device: str = "auto", animator: str | None = None, face: str = "largest"
+    ) -> TalkingHead:
         with self.watch("load"):
             from ..pipeline import TalkingHead
 
