@@ -89,7 +89,7 @@ def load_animator(name: str, device: str = "cpu") -> Animator:
     Raises ValueError for a name that is not known, and what is wrong with the weights.
     """
     kind, _, revision = name.partition("@")
-    if kind in ANIMATORS:
+    if kind in ANIMATORS and (kind == LIVEPORTRAIT or name == kind):  # mesh has no revisions
         return ANIMATORS[kind](device, revision or None)
     if Path(name).is_dir():
         for opener in FOLDERS:
