@@ -91,7 +91,7 @@ def load_animator(name: str, device: str = "cpu") -> Animator:
     and what is wrong with the weights.
     """
     kind, _, revision = name.partition("@")
-    if kind in ANIMATORS:
+    if kind in ANIMATORS and (kind == LIVEPORTRAIT or name == kind):  # mesh has no revisions
         return ANIMATORS[kind](device, revision or None)
     if not name or not Path(name).is_dir():
         wanted = f"one of {', '.join(ANIMATORS)}, a checkpoint folder, or a callable"
