@@ -227,11 +227,13 @@ def ceiling(networks: Networks, learned: Sequence[Clip], clips: Sequence[Clip]) 
 
     Each is read by a reader of the clips `learned` without itself.
     """
-    pictures, read = [], []
+    made = {clip: given_back(networks, clip) for clip in dict.fromkeys([*learned, *clips])}
+    read = []
     for clip in clips:
-        pictures.append(given_back(networks, clip))
-        read.append(fit_reader(networks, [each for each in learned if each != clip])(pictures[-1]))
-    error = _difference(_stack(pictures), _stack(clip.pictures()[1:] for clip in clips))
+        others = [each for each in learned if each != clip]
+        seen = [frame for each in others for frame in made[each]]
+        read.append(Reader.fit(seen, np.concatenate([each.landmarks()[1:] for each in others]))(made[clip]))
+    error = _difference(_stack(made[clip] for clip in clips), _stack(clip.pictures()[1:] for clip in clips))
     landmarks = np.concatenate([clip.landmarks()[1:] for clip in clips])
     return {"own": following(np.concatenate(read), landmarks), "error": error}
 
