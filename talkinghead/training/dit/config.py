@@ -70,8 +70,8 @@ class TinyConfig:
     layers: int = 4
     heads: int = 3
     head_size: int = 32
-    autoencoder_steps: int = 100
-    autoencoder_learning_rate: float = 3e-3
+    autoencoder_steps: int = 25
+    autoencoder_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         cell = 2 ** len(self.vae_channels)

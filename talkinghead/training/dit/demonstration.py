@@ -59,7 +59,7 @@ class Demonstration:
     films: int = 4
     unseen: int = 1
     steps: int = 10
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1)
 
     def __post_init__(self) -> None:
         if min(self.films, self.unseen, self.steps, len(self.seeds)) < 1:
@@ -223,15 +223,17 @@ def fit_reader(networks: Networks, clips: Sequence[Clip]) -> Reader:
 
 
 def ceiling(networks: Networks, learned: Sequence[Clip], clips: Sequence[Clip]) -> dict[str, Any]:
-    """What a perfect network would reach: the scores of `clips` as the VAE gives them back.
+    """About what a perfect network would reach: the scores of `clips` as the VAE gives them back.
 
     Each is read by a reader of the clips `learned` without itself.
     """
-    pictures, read = [], []
+    made = {clip: given_back(networks, clip) for clip in dict.fromkeys([*learned, *clips])}
+    read = []
     for clip in clips:
-        pictures.append(given_back(networks, clip))
-        read.append(fit_reader(networks, [each for each in learned if each != clip])(pictures[-1]))
-    error = _difference(_stack(pictures), _stack(clip.pictures()[1:] for clip in clips))
+        others = [each for each in learned if each != clip]
+        seen = [frame for each in others for frame in made[each]]
+        read.append(Reader.fit(seen, np.concatenate([each.landmarks()[1:] for each in others]))(made[clip]))
+    error = _difference(_stack(made[clip] for clip in clips), _stack(clip.pictures()[1:] for clip in clips))
     landmarks = np.concatenate([clip.landmarks()[1:] for clip in clips])
     return {"own": following(np.concatenate(read), landmarks), "error": error}
 
@@ -266,7 +268,7 @@ def describe(scores: dict[str, Any], log: Path, learned: int, unseen: int) -> st
         "regression fitted on the films that were learned, with what the landmarks say. Error: root of the mean "
         "squared difference from the clip's own frames, in grey levels. The control is driven by another clip's "
         "landmarks. (the films): the clips themselves, encoded and decoded by the VAE, each read by a reader of the "
-        "other clips; no network can do better.",
+        "other clips.",
         "",
         "| clips | seed | driven by | " + " | ".join(MEASURES) + " | mean | error |",
         "|---" * (5 + len(MEASURES)) + "|",
