@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -200,9 +201,15 @@ class TalkingHead:
         """The face in `image` moves by `motion`: a Motion, an npz file of one, or a video of another face.
 
         A video's sound comes along from its beginning; where it is longer than the picture, the last pose is held.
+        An animator that reads motion from films itself, as LivePortrait does, is given a video as it is, if it is to
+        move the face as strongly as it is filmed.
+
         Raises MotionUnreadable, VideoUnreadable, NoFaceFound and the errors of images.
         """
         controls = Controls(expression_scale=expression_scale, head_motion=head_motion)
+        film = isinstance(motion, str | os.PathLike) and Path(motion).suffix.lower() != ".npz"
+        if film and hasattr(self.animator, "reenact") and expression_scale == head_motion == 1:
+            return self._reenacted(self.portrait(image), cast("str", motion), self.animator.reenact)
         moved, speech = self._motion_of(motion)
         moved = controls.scale(moved).resample(self.animator.fps or moved.fps)
         if speech is not None and speech.frames(moved.fps) > len(moved):
@@ -262,6 +269,22 @@ class TalkingHead:
         """
         return save_parts(self.audio_encoder, self.motion_generator, Path(folder))
 
+    def _reenacted(self, portrait: Portrait, path: str, reenact: Callable[..., Iterator[Frame]]) -> Clip:
+        """A clip of `portrait` doing what the face in the video `path` does, as `reenact` reads it."""
+        film = open_video(path)
+        follow = getattr(self.face_tracker, "follow", None) or MediaPipeTracker().follow
+        landmarks, speech = follow(film), _sound_of(path)  # [T, 478, 3]
+        fps = float(film.fps)
+        length = max(len(landmarks), 0 if speech is None else speech.frames(fps))
+
+        def frames() -> Iterator[Frame]:
+            for frame in reenact(portrait, film, landmarks):
+                yield frame
+            yield from repeat(frame, length - len(landmarks))
+
+        height, width = portrait.image.shape[:2]
+        return Clip(frames, length, (width, height), fps, speech)
+
     def _motion_of(self, motion: Motion | str | os.PathLike[str]) -> tuple[Motion, Speech | None]:
         if isinstance(motion, Motion):
             return motion, None
@@ -270,14 +293,18 @@ class TalkingHead:
             raise TypeError(f"motion must be {wanted}, not {type(motion).__name__}")
         if Path(motion).suffix.lower() == ".npz":
             return Motion.load(motion), None
-        moved = self.track(motion)
-        try:
-            return moved, Speech.of(motion)
-        except AudioEmpty:  # a silent film
-            return moved, None
-        except InputError as error:
-            warn(TalkingHeadWarning, f"the sound is left out: {error}")
-            return moved, None
+        return self.track(motion), _sound_of(motion)
+
+
+def _sound_of(video: str | os.PathLike[str]) -> Speech | None:
+    """The sound of a video; None if it has none, or, with a warning, none that can be read."""
+    try:
+        return Speech.of(video)
+    except AudioEmpty:  # a silent film
+        return None
+    except InputError as error:
+        warn(TalkingHeadWarning, f"the sound is left out: {error}")
+        return None
 
 
 def choose_device(device: str) -> str:

@@ -250,8 +250,10 @@ def test_a_preset_takes_a_folder_and_names_what_it_does_not_know(folder: Path, t
     head = TalkingHead.from_pretrained(animator=str(folder))
 
     assert isinstance(head.animator, LivePortraitAnimator)
-    with pytest.raises(ValueError, match="animator must be one of mesh, liveportrait, a folder of weights"):
+    with pytest.raises(WeightsMissing, match="holds no animator's checkpoint"):
         TalkingHead.from_pretrained(animator=str(tmp_path))
+    with pytest.raises(ValueError, match="animator must be one of mesh, liveportrait, skyreels-a1"):
+        TalkingHead.from_pretrained(animator="no such")
 
 
 def test_the_preset_draws_micro_motion_with_weights_of_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +306,23 @@ class NoHeads:
 
     def move_eyes(self, source: Array, condition: Array) -> Array:
         return np.full((len(condition), 21, 3), 0.25, np.float32) * condition[:, 2:, None]
+
+
+def test_a_film_is_read_by_the_networks_themselves(
+    animator: LivePortraitAnimator, portrait: Portrait, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.mp4"
+    write_video(film, [portrait.image] * 3, size=(512, 512), fps=Fraction(25, 2), count=3, sound=None)
+    head = TalkingHead.from_pretrained(animator=animator)
+
+    as_filmed, as_tracked = head.animate(portrait, film), head.animate(portrait, film, expression_scale=0.9)
+
+    assert (len(as_filmed), as_filmed.fps, as_filmed.motion) == (3, 12.5, None)
+    assert as_tracked.motion is not None
+    drawn = as_filmed.frames
+    assert drawn.shape == (3, 512, 512, 3)
+    assert np.array_equal(drawn[0, -20:], portrait.image[-20:])
+    assert not np.array_equal(drawn[0], portrait.image)
 
 
 def still_face(frames: int = 1) -> Face:

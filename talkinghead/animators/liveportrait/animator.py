@@ -12,6 +12,7 @@ import numpy as np
 
 from ...face.geometry import CAMERA_DISTANCE, Head, rotation_matrix, stream_landmarks
 from ...types import Array, Frame, Motion, Portrait
+from ...video import Video
 from .adapter import MAP_FILE, LandmarkMap, displacements, known_offsets, unposed
 from .drive import EYE_KEYPOINTS
 from .loading import REPOSITORY, Networks, from_hub, is_liveportrait, load_networks
@@ -83,6 +84,18 @@ class LivePortraitAnimator:
             keypoints = sitter.keypoints(motion[start : start + len(some)], np.stack(some))
             yield from sitter.source.frames(portrait.image, keypoints)
             start += len(some)
+
+    def reenact(self, portrait: Portrait, video: Video, landmarks: Array) -> Iterator[Frame]:
+        """Frames of `portrait` that does what the face in `video` does, relative to its first frame.
+
+        landmarks: [T, 478, 3] of that face
+
+        LivePortrait's own networks read the motion, which says more than landmarks do. Only `editing` has options.
+        """
+        from .editing import animate_picture, read_template
+
+        driver = read_template(self.networks, video, landmarks).driver
+        yield from animate_picture(self.networks, portrait.image, [portrait.landmarks], driver)
 
     def template(self, portrait: Portrait, motion: Motion) -> Template:
         """`motion` as this animator would draw it on `portrait`, as a template that LivePortrait plays too.
