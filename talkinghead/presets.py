@@ -91,7 +91,7 @@ def load_animator(name: str, device: str = "cpu") -> Animator:
     and what is wrong with the weights.
     """
     kind, _, revision = name.partition("@")
-    if kind in ANIMATORS and (kind == LIVEPORTRAIT or name == kind):  # mesh has no revisions
+    if kind in ANIMATORS and (kind != DEFAULT_ANIMATOR or name == kind):  # which has no revisions
         return ANIMATORS[kind](device, revision or None)
     if not name or not Path(name).is_dir():
         wanted = f"one of {', '.join(ANIMATORS)}, a checkpoint folder, or a callable"
@@ -101,7 +101,7 @@ def load_animator(name: str, device: str = "cpu") -> Animator:
             return animator
     raise WeightsMissing(
         f"{name}: holds no animator's checkpoint",
-        "give a folder laid out as KwaiVGI/LivePortrait (base_models) or Skywork/SkyReels-A1 (transformer)",
+        "give a folder as KwaiVGI/LivePortrait (base_models) or Skywork/SkyReels-A1 (transformer, pose_guider) have it",
     )
 
 
