@@ -133,7 +133,7 @@ def test_the_bench_measures_every_scene_beside_its_floor() -> None:
         assert 0 < scene["remap"] < scene["remap_encode"]
         assert scene["render"] < scene["remap"]
         assert scene["render_encode"] > scene["render"]
-    assert bench.speak["real_time_factor"] == pytest.approx(bench.speak["wall"] / 1, rel=0.02)
+    assert bench.speak["real_time_factor"] == pytest.approx(bench.speak["wall"] / 1, abs=0.01)
     assert all(len(row) == 3 for row in table_rows(bench))
     assert bench.cpu == cpu_model() != ""
 
