@@ -258,6 +258,8 @@ def test_a_full_disk_is_told_and_keeps_the_old_video(what: str, tmp_path: Path) 
 
 
 ENDLESS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a script ignores it
 import sys
 from fractions import Fraction
 import numpy as np
