@@ -21,9 +21,8 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -43,6 +42,7 @@ from .augment import breathe_in, change_pitch, change_speed, degrade, set_level
 from .batches import read_manifest
 from .sentences import english_words
 from .synthesisers import HELD_OUT, VOICES, Utterance, Voice, speak_for
+from .workers import as_finished
 
 VERSION = 2
 SHARD_MINUTES = 5.0  # of speech, before copies
@@ -107,7 +107,7 @@ def make_corpus(
     shards = _begin(folder, settings)
     todo = [job for job in jobs if job.file not in shards or not (folder / job.file).is_file()]
     with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", disable=_hidden(progress)) as bar:
-        for shard in _make(todo, folder, workers):
+        for shard in as_finished(partial(make_shard, folder=folder), todo, workers, setup=_one_thread):
             shards[shard["file"]] = shard
             _write_manifest(folder, settings, speakers, [shards[job.file] for job in jobs if job.file in shards])
             bar.update()
@@ -263,21 +263,6 @@ def _begin(folder: Path, settings: dict[str, Any]) -> dict[str, Shard]:
             f"{folder}: holds a corpus made with other settings ({differ})", "give another folder, or the same settings"
         )
     return {shard["file"]: shard for shard in manifest["shards"]}
-
-
-def _make(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Shard]:
-    """Shards as they are finished; one process makes them here."""
-    if workers == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield make_shard(job, folder)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        futures: list[Future[Shard]] = [pool.submit(make_shard, job, folder) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _one_thread() -> None:

@@ -16,12 +16,10 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +40,7 @@ from ..motion.style import NEUTRAL
 from ..types import Array, Motion, Speech
 from ..video import Video, open_video
 from .batches import UNKNOWN, read_manifest
+from .workers import as_finished
 
 VERSION = 1
 SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"))
@@ -145,7 +144,7 @@ def prepare_corpus(
     hidden = None if progress is None else not progress
     with tqdm(total=len(films), initial=len(films) - len(todo), unit="film", disable=hidden) as bar:
         work = partial(prepare_film, folder=folder, validation=validation, align=align)
-        for outcome in _make(todo, work, workers):
+        for outcome in as_finished(work, todo, workers):
             _add(manifest, outcome)
             _write_manifest(folder, manifest, licences)
             bar.update()
@@ -450,20 +449,6 @@ def _finished(film: Film, manifest: dict[str, Any], folder: Path) -> bool:
     files = [shard["file"] for shard in manifest["shards"] if shard["film"] == film.name]
     done = any(each["name"] == film.name and each["bytes"] == film.bytes != -1 for each in manifest["films"])
     return done and all((folder / file).is_file() for file in files)
-
-
-def _make(films: Sequence[Film], work: Callable[[Film], Outcome], workers: int) -> Iterator[Outcome]:
-    """Outcomes as films are finished; one process makes them here."""
-    if workers == 1 or len(films) < 2:
-        yield from map(work, films)
-        return
-    with ProcessPoolExecutor(min(workers, len(films)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(work, film) for film in films]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _add(manifest: dict[str, Any], outcome: Outcome) -> None:

@@ -11,13 +11,11 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +35,7 @@ from ...sound import Sound
 from ...types import Array, Frame, Speech
 from ...video import Video, open_video, write_video
 from ..prepare import FAILURES, SLOWEST, Film, LeftOut, faces, find_films
+from ..workers import as_finished
 from .clips import FPS, MANIFEST, ClipSettings, empty_manifest, read_manifest
 
 # Of the distance between the eyes (6.3 cm): standard deviation of the lips' gap, below which nobody speaks. Speech has
@@ -102,7 +101,7 @@ def prepare_clips(
     hidden = None if progress is None else not progress
     with tqdm(total=len(films), initial=len(films) - len(todo), unit="film", disable=hidden) as bar:
         work = partial(prepare_film, folder=folder, settings=settings, licence=licence)
-        for film, reasons in _make(todo, work, workers):
+        for film, reasons in as_finished(work, todo, workers):
             _add(manifest, film, reasons)
             _write(folder, manifest)
             bar.update()
@@ -335,20 +334,6 @@ def _begin(folder: Path, settings: ClipSettings) -> dict[str, Any]:
         if not all((folder / f"{name}{kind}").is_file() for name in film["clips"] for kind in (".mp4", ".npz")):
             film["bytes"] = -1
     return there
-
-
-def _make(films: Sequence[Film], work: Callable[[Film], Outcome], workers: int) -> Iterator[Outcome]:
-    """Outcomes as films are finished; one process makes them here."""
-    if workers == 1 or len(films) < 2:
-        yield from map(work, films)
-        return
-    with ProcessPoolExecutor(min(workers, len(films)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(work, film) for film in films]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _add(manifest: dict[str, Any], film: dict[str, Any], left_out: list[LeftOut]) -> None:
