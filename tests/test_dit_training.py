@@ -272,12 +272,16 @@ def test_clips_of_another_size_are_refused_with_what_to_do(finished: Path, tmp_p
     assert raised.value.hint == "prepare them with --width 48 --height 32 --frames 9"
 
 
-def test_a_damaged_state_is_told(finished: Path, clips: list[Clip], tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["optimizer", "a weight"])
+def test_a_damaged_state_is_told(lost: str, clips: list[Clip], tmp_path: Path) -> None:
     run = Run(dataclasses.replace(SMALL, stages=SMALL.stages[:1]), clips, tmp_path)
     run.train_step()
     run.save()
     state = torch.load(tmp_path / "training.pt", weights_only=True)
-    del state["optimizer"]
+    if lost == "optimizer":
+        del state["optimizer"]
+    else:
+        state["weights"].popitem()
     torch.save(state, tmp_path / "training.pt")
 
     with pytest.raises(CheckpointMismatch, match="not a saved run"):

@@ -247,11 +247,6 @@ class Run:
         if self.at_end_of_stage:
             write_checkpoint(self.networks, self.start, self.out)
         self._write_log()
-        weights = {
-            name: value
-            for name, value in self.network.state_dict().items()
-            if part_of(name) in self.trained and not name.startswith("landmark_encoder.decoder")
-        }
         state = {
             "config": json.dumps(asdict(self.config)),
             "clips": self.checksum,
@@ -259,11 +254,19 @@ class Run:
             "log": self.log,
             "lately": self.lately,
             "trained": sorted(self.trained),
-            "weights": weights,
+            "weights": self._trained_weights(),
             "optimizer": self.optimizer.state_dict(),
         }
         with new_file(self.out / STATE_FILE, force=True) as part:
             torch.save(state, part)
+
+    def _trained_weights(self) -> dict[str, Tensor]:
+        """The weights that were trained so far, by name."""
+        return {
+            name: value
+            for name, value in self.network.state_dict().items()
+            if part_of(name) in self.trained and not name.startswith("landmark_encoder.decoder")
+        }
 
     def _write_log(self) -> None:
         with new_file(self.out / LOG_FILE, force=True) as part, open(part, "w", newline="", encoding="utf-8") as file:
@@ -286,9 +289,10 @@ class Run:
             self.step, self.lately = state["step"], state["lately"]
             self.log = [tuple(row) for row in state["log"]]
             self.trained = set(state["trained"])
-            unknown = self.network.load_state_dict(state["weights"], strict=False).unexpected_keys
-            if unknown:
-                raise ValueError(f"{unknown[0]} is unknown")
+            differ = state["weights"].keys() ^ self._trained_weights().keys()
+            if differ:
+                raise ValueError(f"{min(differ)} is unknown or lacking")
+            self.network.load_state_dict(state["weights"], strict=False)  # what was not trained stays as it is
             self.end_stage()
             if not self.at_end_of_stage:
                 self.optimizer.load_state_dict(state["optimizer"])
