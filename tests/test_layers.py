@@ -13,6 +13,7 @@ LAYERS = [
     ["timing"],
     ["evaluation"],
     ["training"],
+    ["forced_alignment"],
     ["demo", "pipeline"],
     ["dubbing", "speakers", "streaming"],
     ["presets"],

@@ -35,7 +35,8 @@ def prepare(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Track the speaking face in each of VIDEOS, to train on; run again, it goes on where it stopped."""
-    from ..evaluation.alignment import align, import_extra
+    from ..evaluation.alignment import align
+    from ..forced_alignment import import_extra
     from ..training.prepare import describe, prepare_corpus
 
     aligner = align if phones and import_extra("pocketsphinx") else None
@@ -53,11 +54,12 @@ def fit_articulation(
     """Fit the articulation model to the lips in VIDEOS whose words are known, and tell what that is worth."""
     from tqdm import tqdm
 
-    from ..evaluation.alignment import align, import_extra
+    from ..evaluation.alignment import align
     from ..evaluation.lipsync import FPS, Lips
     from ..evaluation.recordings import FAILURES, LeftOut, find_files, reason
     from ..evaluation.words import read_transcripts
     from ..face.tracker import MediaPipeTracker
+    from ..forced_alignment import import_extra
     from ..training.fit import FilmedLips, check_moves, report
     from ..types import Speech
     from ..video import open_video
@@ -142,11 +144,11 @@ def evaluate(
     """Judge the motion that is made of FILES: lips beside filmed ones, and at each phone; loudness beside it."""
     from tqdm import tqdm
 
-    from ..evaluation.alignment import import_extra
     from ..evaluation.judge import Settings, judge
     from ..evaluation.report import check_new_report, markdown, write_report
     from ..evaluation.words import read_transcripts
     from ..face.tracker import MediaPipeTracker
+    from ..forced_alignment import import_extra
     from ..pipeline import TalkingHead
 
     words = {} if transcripts is None else read_transcripts(transcripts)
