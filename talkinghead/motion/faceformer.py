@@ -46,6 +46,8 @@ class FaceFormerConfig:
               is less than people move, so that it must be asked for more
     seal:     probabilities of p, b or m from which lips begin to shut, and at which they are shut
     bite:     by how much a certain f or v rolls the lower lip in, besides what the frames say
+    rest:     probabilities of silence from which the mouth comes to rest, and at which it rests; None leaves it to
+              the frames
     """
 
     features: int = 128
@@ -62,6 +64,7 @@ class FaceFormerConfig:
     strength: float = 1.0
     seal: tuple[float, float] = (0.2, 0.55)
     bite: float = 0.0
+    rest: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         limits = {"features": 4096, "width": 2048, "heads": 64, "layers": 64, "period": 1000}
@@ -78,10 +81,16 @@ class FaceFormerConfig:
             raise ValueError(
                 f"styles must be 0 or {STYLES} and phones 0 or {len(PHONES)}, not {self.styles} and {self.phones}"
             )
+        self._check_lips()
+
+    def _check_lips(self) -> None:
+        """Raise ValueError unless what comes of the phones is possible."""
         if not 0 <= self.narrow <= self.features or (self.narrow and not self.phones):
             raise ValueError(f"narrow must be 0 to features, {self.features}, and needs phones, not {self.narrow}")
         if not 0 <= self.bite <= 1:
             raise ValueError(f"bite must be 0 to 1, not {self.bite}")
+        if self.rest is not None and not (self.phones and 0 <= self.rest[0] < self.rest[1] <= 1):
+            raise ValueError(f"rest must rise within 0 to 1, and needs phones, not {self.rest}")
         if not 0.5 <= self.strength <= 2 or not 0 <= self.seal[0] < self.seal[1] <= 1:
             raise ValueError(f"strength must be 0.5 to 2 and seal rise within 0 to 1, not {self.strength}, {self.seal}")
 

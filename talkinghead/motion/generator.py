@@ -12,16 +12,18 @@ import torch
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ..blendshapes import INDEX
+from ..blendshapes import INDEX, MOUTH
 from ..errors import NumericalError
 from ..types import EXPRESSIONS, Array, Motion, check_array
 from ..weights import CONFIG_FILE, load_weights, part, read_config, read_folder, resolve
 from .articulation import close_lips
 from .faceformer import CHANNELS, FEATURES_PER_FRAME, STYLES, FaceFormer, FaceFormerConfig, Past
-from .phones import BILABIALS, LABIODENTALS, PHONE_INDEX
+from .phones import BILABIALS, LABIODENTALS, PHONE_INDEX, PHONES
 
 if TYPE_CHECKING:
     from .steps import Stepper
+
+SPOKEN = frozenset(PHONES) - {"sil"}
 
 SECTION = "faceformer"  # of config.json, and the prefix of its weights
 FPS = 25.0
@@ -164,14 +166,16 @@ class FaceFormerGenerator:
             return np.asarray(torch.softmax(logits, dim=-1).cpu().numpy())
 
     def _with_lips(self, expression: Array, heard: Array) -> Array:
-        """`expression` [T, 52] with lips that shut at p, b and m, and teeth on them at f and v.
+        """`expression` [T, 52] with lips that shut at p, b and m, teeth on them at f and v, and rest in silence.
 
         heard: [A, phones] probability of each phone
         """
-        unsure, sure = self.seal
-        sealed = np.clip((_in_frames(heard, BILABIALS) - unsure) / (sure - unsure), 0, 1)
-        lips = close_lips(np.clip(expression, 0, 1), sealed)
-        lips[:, INDEX["mouthRollLower"]] += self.network.config.bite * _in_frames(heard, LABIODENTALS)
+        config = self.network.config
+        lips = close_lips(np.clip(expression, 0, 1), _between(self.seal, _in_frames(heard, BILABIALS)))
+        lips[:, INDEX["mouthRollLower"]] += config.bite * _in_frames(heard, LABIODENTALS)
+        if config.rest is not None:  # a frame is silent if both of its features are
+            spoken = _in_frames(heard, SPOKEN)
+            lips[:, list(MOUTH)] *= 1 - _between(config.rest, 1 - spoken)[:, None]
         return lips
 
     def _compiled(self) -> Stepper:
@@ -208,6 +212,12 @@ class FaceFormerGenerator:
             frame = past.frame - frames + int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
             raise NumericalError(f"motion generator: frame {frame} is not finite", "use other weights")
         return motion, past, previous
+
+
+def _between(limits: tuple[float, float], chance: Array) -> Array:
+    """0 up to the first of `limits`, 1 from the second on, and straight between."""
+    low, high = limits
+    return np.clip((chance - low) / (high - low), 0, 1)
 
 
 def _in_frames(heard: Array, phones: frozenset[str]) -> Array:
