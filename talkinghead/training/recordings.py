@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -74,10 +75,11 @@ class RecordedVoice:
         return tools and (SOUNDS / self.speaker).is_dir() and _texts_file(self.language).is_file()
 
     def speak(self, random: Random, count: int) -> list[Utterance]:
-        """`count` recordings drawn at random; those whose text is not what is said are left out."""
+        """`count` recordings drawn at random, or all there are; those whose text is not what is said are left out."""
         texts = _texts(self.language)
-        said = (self._recording(name, texts[name]) for name in random.sample(sorted(texts), min(count, len(texts))))
-        return [utterance for utterance in said if utterance is not None]
+        drawn = random.sample(sorted(texts), len(texts))
+        said = (self._recording(name, texts[name]) for name in drawn)
+        return list(islice((utterance for utterance in said if utterance is not None), count))
 
     def _recording(self, name: str, text: str) -> Utterance | None:
         path = SOUNDS / self.speaker / f"{name}.g722"
