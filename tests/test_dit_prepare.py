@@ -20,11 +20,12 @@ from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.sound import Sound
 from talkinghead.training.dit.clips import Clip, ClipSettings, read_clips, read_manifest
 from talkinghead.training.dit.demonstration import film
-from talkinghead.training.dit.prepare import describe, plan_clips, prepare_clips
+from talkinghead.training.dit.prepare import Slowed, describe, plan_clips, prepare_clips
 from talkinghead.types import Array, Frame, Speech
 from talkinghead.video import open_video, write_video
 
 from .dit_training import HEIGHT, WIDTH, write_clips
+from .shared import SHARED, needs_shared
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -146,9 +147,35 @@ def test_shots_are_planned_by_what_the_landmarks_do() -> None:
     assert reasons(small)[0].startswith("the face is too small")
 
 
+@pytest.mark.parametrize("rate", [12, 25, 30, 50])
+def test_a_frame_is_the_one_that_is_shown_at_its_time(tmp_path: Path, rate: int) -> None:
+    film = tmp_path / "film.mp4"
+    save(film, [np.full((64, 64, 3), 16 + 3 * number, np.uint8) for number in range(rate * 3 // 2)], rate)
+    video = open_video(film)
+
+    seen = list(Slowed(video.path, video.size, video.fps, video.count).frames())
+
+    numbers = [round((float(frame.mean()) - 16) / 3) for frame in seen]
+    assert numbers == [number * rate // 12 for number in range(18)]
+
+
+@needs_shared
+def test_a_short_real_film_gives_clips_of_short_windows_and_is_too_short_for_long_ones(tmp_path: Path) -> None:
+    film = SHARED / "data" / "clips" / "grid_brbk7n.mpg"
+
+    prepare_clips(film, tmp_path / "clips", ClipSettings(192, 288, 17), progress=False)
+
+    assert [len(clip.pictures()) for clip in read_clips(tmp_path / "clips")] == [17, 17]
+    with pytest.raises(InputError, match=r"too short: 3\.00 s, at least 4\.00 are needed"):
+        prepare_clips(film, tmp_path / "none", ClipSettings(), progress=False)
+
+
 def test_nothing_to_prepare_is_told(tmp_path: Path, films: Path) -> None:
     with pytest.raises(InputError, match=r"no film gave a clip: .*at least 12"):
         prepare_clips(films / "slow.mp4", tmp_path / "a", SETTINGS, progress=False)
+    many = [films / name for name in ("slow.mp4", "nobody.mp4", "still.mp4", "damaged.mp4")]
+    with pytest.raises(InputError, match=r"and 1 more in manifest\.json"):
+        prepare_clips(many, tmp_path / "b", SETTINGS, progress=False)
     with pytest.raises(InputError, match="holds no clips"):
         read_clips(tmp_path)
 
