@@ -12,13 +12,28 @@ import torch
 from diffusers import CogVideoXTransformer3DModel
 from safetensors.torch import load_file, save_file
 
+from talkinghead.animators.dit import loading
 from talkinghead.animators.dit.landmark_encoder import encode_drawings
 from talkinghead.animators.dit.loading import open_networks, read_tensors
 from talkinghead.animators.dit.transformer import Condition, predict, rotary_embedding
-from talkinghead.errors import CheckpointError, CheckpointMismatch, InputError, NonFiniteWeights, WeightsMissing
+from talkinghead.errors import (
+    CheckpointError,
+    CheckpointMismatch,
+    InputError,
+    NonFiniteWeights,
+    TalkingHeadWarning,
+    WeightsMissing,
+)
+from talkinghead.training.dit import from_cogvideox
 from talkinghead.training.dit.clips import Clip, ClipSettings
 from talkinghead.training.dit.config import PARTS, DitConfig, Stage
-from talkinghead.training.dit.from_cogvideox import POSITIONS, read_new, write_start
+from talkinghead.training.dit.from_cogvideox import (
+    POSITIONS,
+    find_cogvideox,
+    find_face_encoder,
+    read_new,
+    write_start,
+)
 from talkinghead.training.dit.report import CARD_FILE
 from talkinghead.training.dit.train import train_dit
 
@@ -194,6 +209,30 @@ def test_other_models_are_refused_and_nothing_is_left(bare: Path, tmp_path: Path
         write_start(copy, copy / "siglip", tmp_path / "start", seed=0)
 
     assert not (tmp_path / "start").exists()
+
+
+def test_only_what_is_needed_is_fetched_and_size_and_licence_are_told_before(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, dict[str, Any]] = {}
+
+    def resolve(name: str, **options: Any) -> Path:
+        asked[name] = options
+        return bare
+
+    monkeypatch.setattr(from_cogvideox, "resolve", resolve)
+    monkeypatch.setattr(loading, "resolve", resolve)
+    monkeypatch.delenv("TALKINGHEAD_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+    with pytest.warns(TalkingHeadWarning, match=r"12 GB.*CogVideoX License"):
+        find_cogvideox("owner/video", "abc")
+    find_face_encoder("owner/faces@def")
+    find_face_encoder("owner/others")
+
+    assert [options["revision"] for options in asked.values()] == ["abc", "def", None]
+    assert list(asked) == ["owner/video", "owner/faces", "owner/others"]
+    assert not any("text_encoder" in pattern for pattern in asked["owner/video"]["patterns"])
 
 
 def test_the_recipe_for_cogvideox_reads() -> None:
