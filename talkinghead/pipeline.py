@@ -55,6 +55,7 @@ class TalkingHead:
         *,
         device: str = "auto",
         animator: str | Animator | None = None,
+        animator_options: Mapping[str, object] | None = None,
         face: FaceChoice = "largest",
     ) -> TalkingHead:
         """A talking head ready to use.
@@ -63,12 +64,15 @@ class TalkingHead:
                   Hugging Face hub id of one
         device:   "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one
         animator: "mesh", or any callable of the Animator protocol; None takes the one that belongs to `name`
+        animator_options: of an animator given by name, as {"framing": "frame"}; `animators.options` lists them
         face:     which face of the picture: "largest", its number from left to right, a box
                   (left, top, right, bottom) in pixels, or "all"
 
-        Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights; ValueError.
+        Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights; InputError,
+        ValueError.
         """
-        return cls(*load_parts(name, device=choose_device(device), animator=animator, face=face))
+        device = choose_device(device)
+        return cls(*load_parts(name, device=device, animator=animator, animator_options=animator_options, face=face))
 
     def speak(
         self,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from .animators.options import check_options
 from .errors import OutputNotWritable, WeightsMissing
 from .files import new_file
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
@@ -30,12 +31,18 @@ class Parts(NamedTuple):
 
 
 def load_parts(
-    name: str | os.PathLike[str], *, device: str, animator: str | Animator | None = None, face: FaceChoice = "largest"
+    name: str | os.PathLike[str],
+    *,
+    device: str,
+    animator: str | Animator | None = None,
+    animator_options: Mapping[str, Any] | None = None,
+    face: FaceChoice = "largest",
 ) -> Parts:
     """The parts of a preset or a checkpoint folder, on `device`.
 
     name:     "liveportrait" and "skyreels-a1", also with "@REVISION", stand for the default motion with that animator
     animator: its name or checkpoint folder, the animator itself, or None for the one that belongs to `name`
+    animator_options: of one that is given by name, see `animators.options`
     """
     from .audio_encoder import WhisperEncoder
     from .face.tracker import MediaPipeTracker
@@ -45,7 +52,9 @@ def load_parts(
         name, animator = DEFAULT, str(name) if animator is None else animator
     if animator is None:
         animator = DEFAULT_ANIMATOR
-    drawn_by = load_animator(animator, device) if isinstance(animator, str) else animator
+    if animator_options and not isinstance(animator, str):
+        raise TypeError("animator_options are for an animator given by name; an animator of your own has its own")
+    drawn_by = load_animator(animator, device, animator_options) if isinstance(animator, str) else animator
     if not (callable(drawn_by) and hasattr(drawn_by, "fps")):
         raise TypeError(f"animator must be a name or a callable with an fps, not {type(animator).__name__}")
     tracker = MediaPipeTracker(face=face)
@@ -81,23 +90,24 @@ def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, f
     return folder
 
 
-def load_animator(name: str, device: str = "cpu") -> Animator:
+def load_animator(name: str, device: str = "cpu", options: Mapping[str, Any] | None = None) -> Animator:
     """The animator of this name, or of the checkpoint in this folder, on `device`.
 
     name: "mesh"; "liveportrait" or "skyreels-a1" from the hub, also with "@REVISION"; or a folder in the public layout
         of one of them
+    options: of that animator, see `animators.options`
 
-    Raises ValueError for a name that is not known, WeightsMissing for a folder that holds no animator's checkpoint,
-    and what is wrong with the weights.
+    Raises InputError for options that it does not have, ValueError for a name that is not known, WeightsMissing for a
+    folder that holds no animator's checkpoint, and what is wrong with the weights.
     """
     kind, _, revision = name.partition("@")
     if kind in ANIMATORS and (kind != DEFAULT_ANIMATOR or name == kind):  # which has no revisions
-        return ANIMATORS[kind](device, revision or None)
+        return ANIMATORS[kind](device, revision or None, check_options(kind, options))
     if not name or not Path(name).is_dir():
         wanted = f"one of {', '.join(ANIMATORS)}, a checkpoint folder, or a callable"
         raise ValueError(f"animator must be {wanted}, not {name!r}")
     for open_folder in FOLDERS:
-        if (animator := open_folder(name, device)) is not None:
+        if (animator := open_folder(name, device, options)) is not None:
             return animator
     raise WeightsMissing(
         f"{name}: holds no animator's checkpoint",
@@ -105,43 +115,46 @@ def load_animator(name: str, device: str = "cpu") -> Animator:
     )
 
 
-def _mesh(device: str, revision: str | None) -> Animator:
+def _mesh(device: str, revision: str | None, options: Any) -> Animator:
     from .animators.mesh import MeshAnimator
 
     return MeshAnimator()
 
 
-def _liveportrait(device: str, revision: str | None) -> Animator:
+def _liveportrait(device: str, revision: str | None, options: Any, folder: str | None = None) -> Animator:
     from .animators.liveportrait import LivePortraitAnimator
 
-    return LivePortraitAnimator.open(revision=revision, device=device)
+    drawing = {key: options.pop(key) for key in ("batch", "stitching") if key in options}
+    return replace(LivePortraitAnimator.open(folder, revision=revision, device=device, **options), **drawing)
 
 
-def _liveportrait_folder(folder: str, device: str) -> Animator | None:
-    from .animators.liveportrait import LivePortraitAnimator
+def _liveportrait_folder(folder: str, device: str, options: Mapping[str, Any] | None) -> Animator | None:
     from .animators.liveportrait.animator import opens
 
-    return LivePortraitAnimator.open(folder, device=device) if opens(folder) else None
+    return _liveportrait(device, None, check_options(LIVEPORTRAIT, options), folder) if opens(folder) else None
 
 
-def _skyreels(device: str, revision: str | None) -> Animator:
-    from .animators.dit import SkyReelsAnimator
+def _skyreels(device: str, revision: str | None, options: Any) -> Animator:
+    from .animators.dit.options import open_with
 
-    return SkyReelsAnimator.from_pretrained(device=device, revision=revision)
+    return open_with(options, device=device, revision=revision)
 
 
-def _skyreels_folder(name: str, device: str) -> Animator | None:
-    from .animators.dit import SkyReelsAnimator
+def _skyreels_folder(name: str, device: str, options: Mapping[str, Any] | None) -> Animator | None:
+    from .animators.dit.options import open_with
 
     folder = Path(name)
     roots = (folder, folder / "SkyReels-A1-5B", folder / "pretrained_models" / "SkyReels-A1-5B")
     if not any((root / "transformer/config.json").is_file() and (root / "pose_guider").is_dir() for root in roots):
         return None
-    return SkyReelsAnimator.from_pretrained(folder, device=device)
+    return open_with(check_options(SKYREELS, options), folder, device=device)  # type: ignore[arg-type]
 
 
-# By name, for a device and a revision of what is on the hub; and by what lies in a folder.
-ANIMATORS: dict[str, Callable[[str, str | None], Animator]] = {
+# By name, for a device, a revision of what is on the hub, and options; and by what lies in a folder.
+ANIMATORS: dict[str, Callable[[str, str | None, Any], Animator]] = {
     "mesh": _mesh, LIVEPORTRAIT: _liveportrait, SKYREELS: _skyreels,
 }  # fmt: skip
-FOLDERS: tuple[Callable[[str, str], Animator | None], ...] = (_liveportrait_folder, _skyreels_folder)
+FOLDERS: tuple[Callable[[str, str, Mapping[str, Any] | None], Animator | None], ...] = (
+    _liveportrait_folder,
+    _skyreels_folder,
+)

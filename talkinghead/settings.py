@@ -19,10 +19,8 @@ def dataclass_from(cls: type[T], values: Mapping[str, Any]) -> T:
     Raises ValueError naming the key; what `cls` itself raises for values out of range is passed on.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = [str(key) for key in values if key not in fields]
-    if unknown:
-        raise ValueError(f"unknown setting {', '.join(unknown[:5])}; known are {', '.join(fields)}")
     hints = typing.get_type_hints(cls)
+    converted = values_from({name: hints[name] for name in fields}, values)
     lacking = [
         name
         for name, field in fields.items()
@@ -30,7 +28,15 @@ def dataclass_from(cls: type[T], values: Mapping[str, Any]) -> T:
     ]
     if lacking:
         raise ValueError(f"lacks {', '.join(lacking)}")
-    return cls(**{name: _convert(name, hints[name], value) for name, value in values.items()})
+    return cls(**converted)
+
+
+def values_from(kinds: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` as the types `kinds`, by name; raises ValueError as `dataclass_from` does."""
+    unknown = [str(key) for key in values if key not in kinds]
+    if unknown:
+        raise ValueError(f"unknown setting {', '.join(unknown[:5])}; known are {', '.join(kinds)}")
+    return {name: _convert(name, kinds[name], value) for name, value in values.items()}
 
 
 def _convert(name: str, wanted: Any, value: Any) -> Any:
@@ -40,8 +46,10 @@ def _convert(name: str, wanted: Any, value: Any) -> Any:
         return dataclass_from(typing.cast("type[Any]", wanted), value)
     if origin in (typing.Union, types.UnionType):
         return _convert_any(name, arguments, value)
-    if origin is typing.Literal and value in arguments:
-        return value
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"{name} must be one of {', '.join(map(str, arguments))}, not {value!r:.60}")
     if origin is tuple and isinstance(value, list | tuple):
         sizes = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(sizes) == len(value):

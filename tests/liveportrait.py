@@ -1,4 +1,4 @@
-"""LivePortrait's weights, made by rule: tiny ones for most tests, and those of the development data."""
+"""LivePortrait's weights, made by rule: tiny ones, and those of the development data; and made-up motion."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from talkinghead import Motion, Portrait
+from talkinghead.animators.liveportrait.adapter import displacements, unposed
 from talkinghead.animators.liveportrait.appearance import AppearanceExtractor
 from talkinghead.animators.liveportrait.generator import Generator
 from talkinghead.animators.liveportrait.heads import EyeRetargeting, LipRetargeting, Stitching
 from talkinghead.animators.liveportrait.motion_extractor import MotionExtractor
 from talkinghead.animators.liveportrait.sizes import PUBLIC, Sizes
+from talkinghead.animators.liveportrait.transform import KeypointMotion, turn
 from talkinghead.animators.liveportrait.warping import WarpingModule
+from talkinghead.blendshapes import INDEX
+from talkinghead.face.geometry import Head, move_face
+from talkinghead.types import Array
 
 from .shared import SHARED
 
@@ -129,3 +136,32 @@ def golden_tensors() -> dict[str, Any]:
         else:
             tensors[name] = rules.golden_state_dict({key: spec["shape"] for key, spec in table.items()})
     return tensors
+
+
+def motion(frames: int = 1, pitch: float = 0, yaw: float = 0, roll: float = 0, **weights: float) -> Motion:
+    """Angles in degrees, weights of shapes, of both sides where the side is not named."""
+    made = Motion.still(frames)
+    made.rotation[:] = np.radians([pitch, yaw, roll])
+    for name, weight in weights.items():
+        for column in (INDEX[full] for full in (name, f"{name}Left", f"{name}Right") if full in INDEX):
+            made.expression[:, column] = weight
+    return made
+
+
+def moved(portrait: Portrait, made: Motion) -> Array:
+    head = Head.of(portrait.landmarks)
+    return displacements(unposed(move_face(portrait, made), head), head.shape)
+
+
+def wave(frames: int, seed: int = 0) -> KeypointMotion:
+    """A smooth made-up driving motion."""
+    random = np.random.default_rng(seed)
+    time = np.linspace(0, 3, frames)[:, None]
+    degrees = (8 * np.sin(time + random.normal(size=3))).astype(np.float32)
+    expression = 0.02 * np.sin(time[..., None] + random.normal(size=(1, 21, 3)))
+    return KeypointMotion(
+        expression.astype(np.float32),
+        turn(degrees).astype(np.float32),
+        (1.3 + 0.05 * np.sin(time)).astype(np.float32),
+        (0.03 * np.sin(time + random.normal(size=3))).astype(np.float32),
+    )

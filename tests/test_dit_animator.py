@@ -1,6 +1,9 @@
 """The animator of the video transformer, end to end on a tiny random checkpoint."""
 
+import ctypes
+import gc
 import resource
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,7 @@ from typer.testing import CliRunner
 from talkinghead import Motion, Portrait, Speech, TalkingHead, WeightsMissing
 from talkinghead.animators.dit import SkyReelsAnimator
 from talkinghead.animators.dit.frame_rate import interpolated, native_count, sampled
+from talkinghead.animators.dit.memory import keep_heap_whole
 from talkinghead.animators.dit.sampling import Sampling
 from talkinghead.animators.dit.windows import Driving, stream_pictures
 from talkinghead.cli import app
@@ -208,11 +212,50 @@ def test_options_out_of_range_are_refused(animator: SkyReelsAnimator, wrong: dic
         replace(animator, **wrong)
 
 
-def test_memory_does_not_grow_with_the_clip(animator: SkyReelsAnimator, portrait: Portrait) -> None:
-    made = animator(portrait, turning(90), stream_landmarks(portrait, turning(90)))
-    peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss for _ in made]
+class Heap(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
 
-    assert (peaks[-1] - peaks[20]) / 1024 < 60  # megabytes, over 8 windows
+    _fields_ = tuple((name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+    ))  # fmt: skip
+
+
+def heap() -> Any:
+    """What the C library has given out, of its heap and beside it; skips where it cannot tell."""
+    tell = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if tell is None:
+        pytest.skip("needs glibc 2.33 or later")
+    tell.restype = Heap
+    return tell()
+
+
+def test_memory_does_not_grow_with_the_clip(animator: SkyReelsAnimator, portrait: Portrait) -> None:
+    peaks, held = [], []  # megabytes of the process, kilobytes of tensors, arrays and all else that is in use
+    motion = turning(48)  # in 5 windows of 8 new frames and a last one
+    for frame, _ in enumerate(animator(portrait, motion, stream_landmarks(portrait, motion))):
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        if frame in (20, 36):  # two windows later, at the same place
+            gc.collect()
+            held.append((heap().uordblks + heap().hblkhd) / 1024)
+
+    assert peaks[-1] - peaks[20] < 60
+    assert held[1] - held[0] < 36  # what one window keeps for the next of a single state; its pictures take 1200
+
+
+def test_large_blocks_are_kept_out_of_the_heap() -> None:
+    size, before = 30 * 2**20, heap().hblkhd
+
+    assert keep_heap_whole()
+    np.empty(size + 2**20, np.uint8)  # once this is freed, glibc by itself would take smaller ones from its heap
+    blocks = [np.empty(size, np.uint8) for _ in range(10)]
+
+    assert heap().hblkhd - before >= len(blocks) // 2 * size  # a hole from before may have held some
+
+
+def test_a_heap_that_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
+
+    assert not keep_heap_whole()
 
 
 def test_a_folder_is_told_by_what_lies_in_it(tiny: Path, tmp_path: Path) -> None:

@@ -88,6 +88,20 @@ def test_a_driving_face_is_drawn_where_it_is(portrait: Portrait) -> None:
     assert abs(rows.max() - seen[:, 1].max()) < 4
 
 
+@pytest.mark.parametrize("margin", [5, 20, 60])
+def test_a_close_face_gets_black_bars_at_the_sides_at_most(portrait: Portrait, margin: int) -> None:
+    low, high = portrait.landmarks[:, :2].min(0), portrait.landmarks[:, :2].max(0)
+    (left, top), (right, bottom) = (low - margin).astype(int), (high + margin).astype(int)
+    image = portrait.image[top:bottom, left:right]
+
+    framing = face_frame(portrait.landmarks - np.array([left, top, 0], np.float32), image.shape[:2], CANVAS)
+    fitted = framing.fit(np.maximum(image, 1))
+
+    assert framing.top >= 0
+    assert framing.top + framing.height <= len(image)
+    assert (fitted[:, CANVAS[1] // 2] > 0).any(-1).all()
+
+
 def test_the_face_box_is_a_square_twice_as_wide_as_the_face(portrait: Portrait) -> None:
     box = face_box(np.array([300, 150, 400, 280], np.float32), CANVAS)
 

@@ -1,91 +1,26 @@
-"""Training the video transformer: clips out of films, stages that freeze, runs taken up, landmarks followed."""
+"""Training the video transformer: recipes, stages that freeze, runs taken up, what is made small."""
 
 import dataclasses
-import json
-from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.random import default_rng
-from skimage.data import astronaut
-from typer.testing import CliRunner
 
-from talkinghead.animators.dit.loading import open_networks, read_tensors
+from talkinghead.animators.dit.loading import open_networks
 from talkinghead.animators.dit.networks import Networks
-from talkinghead.cli import app
-from talkinghead.errors import CheckpointMismatch, InputError, NumericalError, OutputExists
-from talkinghead.face.model import face_model
-from talkinghead.face.tracker import MediaPipeTracker
-from talkinghead.sound import Sound
+from talkinghead.errors import CheckpointMismatch, InputError, NumericalError
 from talkinghead.training.dit.cache import encode_clip, encode_clips, read_encoded
-from talkinghead.training.dit.clips import Clip, ClipSettings, empty_manifest, read_clips, read_manifest
-from talkinghead.training.dit.config import PARTS, PUBLISHED, DitConfig, Stage, TinyConfig
-from talkinghead.training.dit.demonstration import Demonstration, demonstrate, film, fit_reader, judge, sample_all
-from talkinghead.training.dit.following import MEASURES, Reader, following, measures
+from talkinghead.training.dit.clips import Clip, ClipSettings
+from talkinghead.training.dit.config import PARTS, PUBLISHED, DitConfig, Stage
 from talkinghead.training.dit.model import Batch, DitModel, part_of
-from talkinghead.training.dit.prepare import describe, plan_clips, prepare_clips
 from talkinghead.training.dit.report import read_log
 from talkinghead.training.dit.train import Run, train_dit
-from talkinghead.types import Array, Frame, Speech
-from talkinghead.video import open_video, write_video
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-HEIGHT, WIDTH, FRAMES = 32, 48, 9
-TINY = TinyConfig(HEIGHT, WIDTH, FRAMES, (6, 6, 6), layers=2, heads=2, head_size=16, autoencoder_steps=2)
-EVERYTHING = tuple(PARTS)
-SMALL = DitConfig(
-    checkpoint=None, tiny=TINY, accumulate=2, warmup=1, save_every=2, log_every=1,
-    stages=(Stage("landmarks", ("landmark_encoder", "patch_projection"), 3, 1e-3),
-            Stage("identity", ("face_projection",), 2, 1e-3), Stage("joint", EVERYTHING, 1, 1e-3)),
-)  # fmt: skip
+from .dit_training import CONFIGS, FRAMES, HEIGHT, SMALL, WIDTH, tensors_of, write_clips
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def write_clips(folder: Path, count: int, seed: int = 0, settings: ClipSettings | None = None) -> list[Clip]:
-    """Clips of a bright blob where the face is, which wanders about."""
-    settings = settings or ClipSettings(HEIGHT, WIDTH, FRAMES)
-    folder.mkdir(parents=True)
-    manifest = empty_manifest(settings)
-    names = [f"blob-{number}" for number in range(count)]
-    manifest["films"] = [{"name": "blob.mp4", "bytes": 1, "licence": "none", "clips": names}]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    rng = default_rng(seed)
-    for name in names:
-        time = np.arange(settings.frames)[:, None] / (settings.frames - 1)
-        centres = settings.height * (0.5 + 0.12 * np.sin(2 * np.pi * (rng.random(2) + time * rng.uniform(0.4, 0.8, 2))))
-        centres += [(settings.width - settings.height) / 2, 0]
-        reference, *driving = [blob(centre, settings) for centre in centres]
-        write_video(
-            folder / f"{name}.mp4", driving, size=(settings.width, settings.height), fps=Fraction(12),
-            count=len(driving), sound=None, progress=False,
-        )  # fmt: skip
-        face = np.full((512, 512, 3), 200, np.uint8)
-        np.savez(folder / f"{name}.npz", reference=reference, face=face, landmarks=face_at(centres, settings))
-    return read_clips(folder)
-
-
-def blob(centre: Any, settings: ClipSettings) -> Frame:
-    rows, columns = np.mgrid[: settings.height, : settings.width]
-    distance = ((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (0.2 * settings.height) ** 2
-    return np.asarray(40 + 200 * np.exp(-distance)[..., None] * [1, 0.8, 0.6], np.uint8)
-
-
-def face_at(centres: Any, settings: ClipSettings) -> Array:
-    """Landmarks of an upright face [T, 478, 2] about `centres` [T, 2] in pixels."""
-    neutral = face_model().neutral[:, :2] * [1, -1]
-    neutral = (neutral - neutral.mean(0)) / np.ptp(neutral[:, 1]) * 0.55 * settings.height
-    return np.asarray(neutral + np.asarray(centres)[:, None], np.float32)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +32,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 def finished(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a short run through all stages leaves."""
     return train_dit(SMALL, clips[0].folder, tmp_path_factory.mktemp("run") / "out")
-
-
-def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
-    parts = ("transformer", "pose_guider", "vae")
-    return {f"{part}.{k}": v for part in parts for k, v in read_tensors(folder / part, STEM).items()}
-
-
-STEM = "diffusion_pytorch_model"
 
 
 # Settings
@@ -375,235 +302,3 @@ def test_drawings_are_encoded_once_while_their_encoder_is_frozen(clips: list[Cli
     assert set(frozen.held or {}) == {0, 2}
     with torch.no_grad():
         assert torch.equal(once, torch.cat([frozen.network.encode_drawings(some) for some in drawings]))
-
-
-# Following
-
-
-def test_a_reader_finds_the_face_in_pictures_and_noise_follows_nothing(clips: list[Clip]) -> None:
-    pictures = [frame for clip in clips for frame in clip.pictures()]
-    landmarks = np.concatenate([clip.landmarks() for clip in clips])
-    reader = Reader.fit(pictures[9:], landmarks[9:])
-
-    seen = following(reader(pictures[:9]), landmarks[:9])
-    noise = following(default_rng(0).normal(size=(500, 4)), np.concatenate([landmarks] * 19)[:500])
-
-    assert seen["x"] > 0.95
-    assert seen["y"] > 0.95
-    assert all(abs(noise[name]) < 0.15 for name in MEASURES)
-
-
-def test_what_the_measures_measure() -> None:
-    settings = ClipSettings(HEIGHT, WIDTH, FRAMES)
-    landmarks = face_at(np.array([[24.0, 16], [26, 16], [24, 16], [24, 16]]), settings)
-    landmarks[2, 14, 1] += 2  # the lower lip
-    landmarks[3] = (landmarks[3] - 20) @ np.array([[0.995, 0.0998], [-0.0998, 0.995]], np.float32) + 20
-
-    still, right, open_mouth, leaning = measures(landmarks)
-
-    assert right[1] - still[1] == pytest.approx(2, abs=1e-3)
-    assert open_mouth[0] > still[0] + 0.1
-    assert leaning[3] - still[3] == pytest.approx(0.1, abs=1e-3)
-    assert np.allclose(right[[0, 3]], still[[0, 3]], atol=1e-3)
-
-
-def test_a_tiny_network_learns_by_heart_and_follows_landmarks_not_the_control(tmp_path: Path) -> None:
-    clips = write_clips(tmp_path / "clips", 4)
-    tiny = dataclasses.replace(TINY, autoencoder_steps=15, autoencoder_learning_rate=5e-3)
-    stages = (Stage("video", ("patch_projection", "face_projection", "transformer"), 150, 4e-3),)
-    config = DitConfig(
-        checkpoint=None, tiny=tiny, stages=stages, batch=4, accumulate=1, warmup=10, schedule="cosine", save_every=500
-    )
-
-    model = train_dit(config, clips[0].folder, tmp_path / "out")
-
-    losses = [loss for _, _, loss in read_log(model / "loss.csv")]
-    networks = open_networks(model)
-    samples = sample_all(networks, clips, Demonstration(steps=5, seeds=(0,)))
-    (scores,) = judge(fit_reader(networks, clips), samples)
-    own, control, driven = (np.mean([scores[kind][axis] for axis in "xy"]) for kind in ("own", "control", "driven"))
-    assert np.mean(losses[-3:]) < 0.5 * losses[0]
-    assert own > 0.85  # 0.97 when this was written, with a control of 0.06
-    assert driven > 0.85
-    assert control < 0.5
-    assert scores["error"]["own"] < scores["error"]["control"]
-
-
-def test_the_demonstration_is_for_tiny_networks(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="tiny networks"):
-        demonstrate(DitConfig(), tmp_path)
-
-
-# Clips
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films: one that talks for 2 s, and several that cannot be used."""
-    folder = tmp_path_factory.mktemp("films")
-    portrait = MediaPipeTracker()(np.ascontiguousarray(astronaut()[:256, 32:416]))
-    film(portrait, 2.0, default_rng(0), folder / "silent.mp4")
-    frames = list(open_video(folder / "silent.mp4").frames())
-    noise = default_rng(0).uniform(-0.2, 0.2, 32_000).astype(np.float32)
-    save(folder / "talking.mp4", frames, 24, Sound.of_array(noise, 16_000))
-    save(folder / "still.mp4", [portrait.image] * 30, 24)
-    save(folder / "nobody.mp4", [np.full((96, 96, 3), 90, np.uint8)] * 30, 24)
-    save(folder / "two.mp4", [np.concatenate([frame, frame], axis=1) for frame in frames[:24]], 24)
-    save(folder / "slow.mp4", frames[:10], 5)
-    (folder / "damaged.mp4").write_bytes((folder / "silent.mp4").read_bytes()[:900])
-    return folder
-
-
-def save(path: Path, frames: Sequence[Frame], fps: int, sound: Sound | None = None) -> None:
-    height, width = frames[0].shape[:2]
-    write_video(path, frames, size=(width, height), fps=Fraction(fps), count=len(frames), sound=sound, progress=False)
-
-
-SETTINGS = ClipSettings(96, 144, 9)
-
-
-@pytest.fixture(scope="module")
-def prepared(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_clips(films, tmp_path_factory.mktemp("prepared"), SETTINGS, licence="CC0", progress=False)
-
-
-def test_films_become_clips_with_a_reason_for_each_that_does_not(prepared: Path) -> None:
-    manifest = read_manifest(prepared)
-
-    clips = {Path(film["name"]).name: len(film["clips"]) for film in manifest["films"]}
-    reasons = {Path(item["film"]).name: item["reason"] for item in manifest["left_out"]}
-    assert clips == {
-        "talking.mp4": 3, "silent.mp4": 3, "still.mp4": 0, "nobody.mp4": 0, "two.mp4": 0, "slow.mp4": 0,
-        "damaged.mp4": 0,
-    }  # fmt: skip
-    assert reasons["still.mp4"] == "the lips do not move"
-    assert reasons["nobody.mp4"] == "no face is seen"
-    assert reasons["two.mp4"] == "2 faces were found"
-    assert reasons["slow.mp4"] == "it has 5 frames a second, at least 12 are needed"
-    assert "cannot be read as video" in reasons["damaged.mp4"]
-    assert "2 of 7 films, 6 clips" in describe(prepared)
-
-
-def test_a_clip_holds_pictures_landmarks_and_sound_of_the_same_time(prepared: Path, films: Path) -> None:
-    clips = {clip.name.split("-")[0] + clip.name[-7:]: clip for clip in read_clips(prepared)}
-    clip, silent = clips["talking-000008"], clips["silent-000008"]
-
-    tracked = MediaPipeTracker()
-    found = tracked(np.asarray(np.kron(clip.pictures()[3], np.ones((3, 3, 1))), np.uint8)).landmarks[:, :2] / 3
-
-    assert len(clip.pictures()) == 9
-    assert np.abs(found - clip.landmarks()[3]).mean() < 1.0
-    assert clip.face().shape == (512, 512, 3)
-    assert len(Speech.of(clip.video).samples) == pytest.approx(16_000 * 8 / 12, abs=1100)  # a block of AAC
-    heard = Speech.of(films / "talking.mp4").samples[round(16_000 * 8 / 12) :][:5000]
-    assert np.corrcoef(Speech.of(clip.video).samples[:5000], heard)[0, 1] > 0.8
-    with pytest.raises(InputError):
-        Speech.of(silent.video)
-    drawings = clip.drawings()
-    assert len(drawings) == 9
-    assert all(0 < (drawing > 0).any(-1).mean() < 0.2 for drawing in drawings)
-
-
-def test_the_reference_is_no_frame_of_the_clip(prepared: Path) -> None:
-    for clip in read_clips(prepared):
-        landmarks = clip.landmarks()
-
-        assert np.abs(landmarks[1:] - landmarks[0]).mean((1, 2)).min() > 0
-
-
-def test_preparing_again_does_only_what_is_missing(prepared: Path, films: Path) -> None:
-    files = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir() if path.suffix != ".json"}
-    lost = next(name for name in sorted(files) if name.startswith("talking") and name.endswith(".npz"))
-    (prepared / lost).unlink()
-
-    prepare_clips(films, prepared, SETTINGS, licence="CC0", progress=False)
-
-    again = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir() if path.suffix != ".json"}
-    assert set(again) == set(files)
-    assert {name for name in files if again[name] != files[name]} == {n for n in files if n.startswith("talking")}
-    with pytest.raises(OutputExists, match="frames"):
-        prepare_clips(films, prepared, dataclasses.replace(SETTINGS, frames=17), progress=False)
-
-
-def test_shots_are_planned_by_what_the_landmarks_do() -> None:
-    settings = ClipSettings(96, 144, 9)
-    neutral = (face_model().neutral * [1, -1, -1]).astype(np.float32)
-    face = (neutral - neutral.mean(0)) / np.ptp(neutral[:, 1]) * 130 + np.array([240, 160, 0], np.float32)
-
-    def rows(count: int, lips: float = 3.0, shift: Any = 0.0, up: float = 0.0) -> list[Array | None]:
-        shown = np.repeat(face[None], count, 0)
-        shown[:, 14, 1] += lips * (np.arange(count) % 3)
-        shown[:, :, 0] += shift
-        shown[:, :, 1] -= up
-        return list(shown.astype(np.float32))
-
-    def reasons(rows: list[Array | None]) -> list[str]:
-        return [item.reason for item in plan_clips(rows, "film", (480, 320), settings)[1]]
-
-    plans, left_out = plan_clips([*rows(20), None, *rows(5)], "film", (480, 320), settings)
-    assert [plan.first for plan in plans] == [0, 8]
-    assert all(plan.reference not in plan.numbers[1:] for plan in plans)
-    assert [(item.reason.split(":")[0], item.start) for item in left_out] == [
-        ("no face is seen", 20 / 12), ("too short", 21 / 12),
-    ]  # fmt: skip
-    assert reasons(rows(8, lips=0.0)) == ["the lips do not move"]
-    cut = np.where(np.arange(8) < 4, 0, 60)[:, None]
-    assert reasons(rows(8, shift=cut)) == ["the picture jumps, as at a cut"]
-    assert reasons(rows(8, up=130)) == ["the face leaves the picture"]
-    small = [None if row is None else row * np.float32(0.2) for row in rows(8)]
-    assert reasons(small)[0].startswith("the face is too small")
-
-
-def test_nothing_to_prepare_is_told(tmp_path: Path, films: Path) -> None:
-    with pytest.raises(InputError, match=r"no film gave a clip: .*at least 12"):
-        prepare_clips(films / "slow.mp4", tmp_path / "a", SETTINGS, progress=False)
-    with pytest.raises(InputError, match="holds no clips"):
-        read_clips(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "settings": {}, "films": [{}]}'])
-def test_a_folder_that_holds_no_clips_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-
-    with pytest.raises(InputError, match="holds no clips") as raised:
-        read_clips(tmp_path)
-
-    assert "prepare-dit" in raised.value.hint
-
-
-def test_a_damaged_clip_is_named(tmp_path: Path) -> None:
-    (clip,) = write_clips(tmp_path / "clips", 1)
-    (clip.folder / "blob-0.npz").write_bytes(b"PK")
-
-    with pytest.raises(InputError, match=r"blob-0\.npz: cannot be read"):
-        clip.landmarks()
-
-    write_clips(tmp_path / "longer", 1, settings=ClipSettings(HEIGHT, WIDTH, 17))
-    other = Clip("blob-0", tmp_path / "longer", clip.settings)
-    with pytest.raises(InputError, match="not a clip of 8 frames"):
-        other.pictures()
-    with pytest.raises(InputError, match=r"landmarks must be \[9, 478, 2\]"):
-        other.landmarks()
-
-
-def test_the_commands_prepare_and_train(films: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        "{checkpoint: null, accumulate: 1, tiny: {height: 32, width: 48, vae_channels: [6, 6, 6], layers: 1, heads: 1, "
-        "head_size: 16, autoencoder_steps: 1}, "
-        "stages: [{name: all, parts: [transformer], steps: 1, learning_rate: 1.0e-3}]}"
-    )
-    size = ["--height", "32", "--width", "48", "--frames", "9"]
-
-    made = CliRunner().invoke(app, ["prepare-dit", str(films / "silent.mp4"), "-o", str(tmp_path / "clips"), *size])
-    run = ["train", "dit", str(recipe), "--clips", str(tmp_path / "clips"), "-o", str(tmp_path / "out")]
-    trained = CliRunner().invoke(app, run)
-
-    assert made.exit_code == 0, made.output
-    assert "1 of 1 films, 3 clips" in made.output
-    assert trained.exit_code == 0, trained.output
-    assert open_networks(tmp_path / "out").canvas == (32, 48)
-    wrong = CliRunner().invoke(
-        app, ["prepare-dit", str(films / "silent.mp4"), "-o", str(tmp_path / "c"), "--framing=x"]
-    )
-    assert isinstance(wrong.exception, ValueError)

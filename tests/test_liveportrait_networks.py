@@ -16,13 +16,7 @@ from talkinghead.animators.liveportrait.fast import FastGenerator, PhaseConv, fa
 from talkinghead.animators.liveportrait.generator import Generator
 from talkinghead.animators.liveportrait.loading import Networks, find_files, is_liveportrait, load_networks
 from talkinghead.animators.liveportrait.warping import WarpingModule
-from talkinghead.errors import (
-    CheckpointCorrupt,
-    CheckpointMismatch,
-    NonFiniteWeights,
-    UnsafeCheckpoint,
-    WeightsMissing,
-)
+from talkinghead.errors import CheckpointCorrupt, CheckpointMismatch, NonFiniteWeights, UnsafeCheckpoint, WeightsMissing
 
 from .liveportrait import HEADS_FILE, TINY, tiny_tensors, write_public, write_tiny
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ..animators.options import describe_options
 
 if TYPE_CHECKING:
     from ..presets import FaceChoice
@@ -83,6 +86,15 @@ AnimatorName = Annotated[
         show_default=False,
     ),
 ]
+AnimatorOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--animator-option",
+        metavar="KEY=VALUE",
+        help=f"An option of the animator, as framing=frame; may be repeated. {describe_options()}.",
+        show_default=False,
+    ),
+]
 Face = Annotated[str, typer.Option(help='"largest", a number from left to right, left,top,right,bottom, or "all".')]
 Videos = Annotated[list[Path], typer.Argument(metavar="VIDEOS", help="Videos or folders of them.", show_default=False)]
 
@@ -129,6 +141,26 @@ def speaker_files(texts: list[str]) -> dict[int, Path]:
             raise typer.BadParameter(f"--speaker {number} is given twice")
         files[int(number)] = Path(path)
     return files
+
+
+def animator_options(texts: list[str] | None) -> dict[str, Any]:
+    """What each `--animator-option framing=frame` says, by name: a number, true, false or else a text.
+
+    Raises a usage error.
+    """
+    options: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise typer.BadParameter(f"--animator-option must be written as framing=frame, not {text!r:.60}")
+        if name in options:
+            raise typer.BadParameter(f"--animator-option {name} is given twice")
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = value
+        options[name] = found if isinstance(found, bool | int | float) else value
+    return options
 
 
 def face_choice(text: str) -> FaceChoice:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .options import face_choice
+from .options import animator_options, face_choice
 
 if TYPE_CHECKING:
     from ..pipeline import TalkingHead
@@ -31,12 +31,21 @@ class Run:
         self.watch: Stopwatch = Stopwatch()
 
     def load(
-        self, model: str, *, device: str = "auto", animator: str | None = None, face: str = "largest"
+        self,
+        model: str,
+        *,
+        device: str = "auto",
+        animator: str | None = None,
+        animator_option: list[str] | None = None,
+        face: str = "largest",
     ) -> TalkingHead:
+        options = animator_options(animator_option)
         with self.watch("load"):
             from ..pipeline import TalkingHead
 
-            head = TalkingHead.from_pretrained(model, device=device, animator=animator, face=face_choice(face))
+            head = TalkingHead.from_pretrained(
+                model, device=device, animator=animator, animator_options=options, face=face_choice(face)
+            )
         return self.watch.timed(head)
 
     def save(self, clip: Clip, **findings: Any) -> None:

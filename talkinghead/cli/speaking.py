@@ -12,6 +12,7 @@ from .app import app
 from .options import (
     AUDIO,
     AnimatorName,
+    AnimatorOptions,
     Audio,
     Device,
     Expression,
@@ -41,6 +42,7 @@ def speak(
     speaker: Speakers = None,
     model: Model = "micro",
     animator: AnimatorName = None,
+    animator_option: AnimatorOptions = None,
     device: Device = "auto",
     face: Face = "largest",
     force: Force = False,
@@ -54,7 +56,7 @@ def speak(
         raise typer.BadParameter("give either AUDIO or --speaker")
     speakers = None if speaker is None else speaker_files(speaker)
     run = Run(output, force, as_json)
-    head = run.load(model, device=device, animator=animator, face=face)
+    head = run.load(model, device=device, animator=animator, animator_option=animator_option, face=face)
     run.save(head.speak(image, audio, speakers=speakers, **how))
 
 
@@ -106,6 +108,7 @@ def animate(
     expression_scale: Expression = 1.0,
     head_motion: HeadMotion = 1.0,
     animator: AnimatorName = None,
+    animator_option: AnimatorOptions = None,
     device: Device = "auto",
     face: Face = "largest",
     force: Force = False,
@@ -113,7 +116,7 @@ def animate(
 ) -> None:
     """The face in IMAGE moves by a motion file or by the face in a video, whose sound comes along."""
     run = Run(output, force, as_json)
-    head = run.load("micro", device=device, animator=animator, face=face)
+    head = run.load("micro", device=device, animator=animator, animator_option=animator_option, face=face)
     run.save(head.animate(image, motion_or_video, expression_scale=expression_scale, head_motion=head_motion))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -64,6 +64,8 @@ class SkyReelsAnimator:
             raise ValueError(f'framing must be "face" or "frame", not {self.framing!r}')
         if not 0 <= self.identity_guidance <= 10:
             raise ValueError(f"identity_guidance must be 0 to 10, not {self.identity_guidance!r}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be 0 to 2 ** 63 - 1, not {self.seed!r}")
 
     @classmethod
     def from_pretrained(
@@ -91,6 +93,9 @@ class SkyReelsAnimator:
         Raises WeightsMissing, CheckpointCorrupt, CheckpointMismatch, NonFiniteWeights, UnsafeCheckpoint,
         DeviceOutOfMemory.
         """
+        if second_device is not None:
+            check_device(second_device)
+        cls(cast("Networks", None), **options)  # type: ignore[arg-type]  # so that wrong options are told first
         if dtype is None:
             dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
         networks = place(
@@ -155,6 +160,14 @@ class SkyReelsAnimator:
         if not self.identity_guidance:
             return reference, None
         return reference, IdentityGuidance(self.networks, picture, points, self.identity_guidance, self.face_embedder)
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError for a device that this machine does not have."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device} is not on this machine: {str(error).splitlines()[0]}") from error
 
 
 def check_box(box: Box) -> Box:

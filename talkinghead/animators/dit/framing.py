@@ -104,10 +104,13 @@ def whole_frame(size: tuple[int, ...], canvas: tuple[int, ...]) -> Framing:
 
 
 def face_frame(landmarks: Array, size: tuple[int, ...], canvas: tuple[int, ...]) -> Framing:
-    """The face with `landmarks` [478, 3], head and shoulders, in a picture of `size`; inside it as far as possible."""
+    """The face with `landmarks` [478, 3], head and shoulders, in a picture of `size`; inside it as far as possible.
+
+    Black bars are at the sides at most, as the model was trained with: it is never higher than the picture.
+    """
     low, high = landmarks[:468, :2].min(0), landmarks[:468, :2].max(0)
     face = max(high[1] - low[1], (high[0] - low[0]) * 1.2)  # a bowed face is short
-    height = max(2, round(float(face) / FACE_SHARE))
+    height = min(max(2, round(float(face) / FACE_SHARE)), size[0])
     width = max(2, round(height * canvas[1] / canvas[0]))
     x, y = (low + high) / 2
     return Framing(

@@ -7,7 +7,7 @@ runs: what is missing, cut off, of another shape or not finite.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,28 +73,39 @@ def open_networks(
     return networks
 
 
-def find_folder(name: str | os.PathLike[str], revision: str | None = None, *, local_files_only: bool = False) -> Path:
+def find_folder(
+    name: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    local_files_only: bool = False,
+    parts: Sequence[str] = PARTS,
+    notice: str = NOTICE,
+) -> Path:
     """The folder that holds the networks: a local one, or a hub repository's, downloaded if need be and allowed.
 
-    Only what is used is downloaded, not the text encoder. Warns of size and licence before. Raises WeightsMissing.
+    parts:  what the folder must hold; only that is downloaded, so not the text encoder
+    notice: of size and licence, a warning before a download
+
+    Raises WeightsMissing.
     """
-    patterns = [f"*{part}/*.{kind}" for part in PARTS for kind in ("json", "safetensors")]
+    patterns = [f"*{part}/*.{kind}" for part in parts for kind in ("json", "safetensors")]
     patterns += [pattern.removeprefix("*") for pattern in patterns]
     local = Path(name).is_dir()
     if local_files_only and not local:
-        folder = _downloaded(os.fspath(name), revision, patterns)
+        folder = _downloaded(os.fspath(name), revision, patterns, notice)
     else:
         if not (local or offline() or downloaded(os.fspath(name), revision)):
-            warn(TalkingHeadWarning, f"{os.fspath(name)}: {NOTICE}")
+            warn(TalkingHeadWarning, f"{os.fspath(name)}: {notice}")
         folder = resolve(name, revision=revision, files=(), patterns=patterns)
     lacking: dict[str, list[str]] = {}
     for root in ROOTS:
-        lacking[root] = [part for part in PARTS if not (folder / root / part).is_dir()]
+        lacking[root] = [part for part in parts if not (folder / root / part).is_dir()]
         if not lacking[root]:
             return folder / root
     raise WeightsMissing(
         f"{os.fspath(name)}: is not a video transformer's checkpoint: it has no folder {', '.join(lacking[''])}",
-        f"give a folder with {', '.join(PARTS)} in it, as {PUBLIC} is laid out",
+        f"give a folder with {', '.join(parts)} in it"
+        + (f", as {PUBLIC} is laid out" if parts == PARTS else ", as CogVideoX-5b-I2V is laid out"),
     )
 
 
@@ -110,7 +121,7 @@ def downloaded(repository: str, revision: str | None) -> bool:
         return False
 
 
-def _downloaded(repository: str, revision: str | None, patterns: list[str]) -> Path:
+def _downloaded(repository: str, revision: str | None, patterns: list[str], notice: str) -> Path:
     """The folder of `repository` in the hub's cache on this machine. Raises WeightsMissing."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -118,7 +129,7 @@ def _downloaded(repository: str, revision: str | None, patterns: list[str]) -> P
     try:
         found = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=True)
     except (OSError, HFValidationError) as error:
-        raise WeightsMissing(f"{repository}: is not on this machine", f"allow the download: {NOTICE}") from error
+        raise WeightsMissing(f"{repository}: is not on this machine", f"allow the download: {notice}") from error
     return Path(found)
 
 
@@ -130,12 +141,12 @@ def load_transformer(
     tokens: of a face. The file's `max_text_seq_length` is that of the text model it was made from, not this one's
     width:  of a token
     """
-    config = _config(folder, "CogVideoXTransformer3DModel")
+    config = class_config(folder, "CogVideoXTransformer3DModel")
     tensors = read_tensors(folder, "diffusion_pytorch_model")
     weights = part(tensors, PROJECTION)
     hidden = len(weights["0.bias"]) if "0.bias" in weights and weights["0.bias"].ndim else width
-    transformer = _empty(lambda: VideoTransformer.from_config(config, max_text_seq_length=tokens), dtype, folder)  # type: ignore[no-untyped-call]
-    projection = _empty(lambda: FaceProjection(width, hidden, transformer.config.text_embed_dim), dtype, folder)
+    transformer = empty_network(lambda: VideoTransformer.from_config(config, max_text_seq_length=tokens), dtype, folder)  # type: ignore[no-untyped-call]
+    projection = empty_network(lambda: FaceProjection(width, hidden, transformer.config.text_embed_dim), dtype, folder)
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(PROJECTION)}
     load_weights(transformer, own, "transformer")
     load_weights(projection, weights, f"transformer: {PROJECTION[:-1]}")
@@ -144,8 +155,8 @@ def load_transformer(
 
 def load_vae(folder: Path, dtype: torch.dtype) -> Any:
     """The VAE of a folder."""
-    config = _config(folder, "AutoencoderKLCogVideoX")
-    vae = _empty(lambda: AutoencoderKLCogVideoX.from_config(config), dtype, folder)  # type: ignore[no-untyped-call]
+    config = class_config(folder, "AutoencoderKLCogVideoX")
+    vae = empty_network(lambda: AutoencoderKLCogVideoX.from_config(config), dtype, folder)  # type: ignore[no-untyped-call]
     load_weights(vae, read_tensors(folder, "diffusion_pytorch_model"), folder.name)
     return vae
 
@@ -154,7 +165,7 @@ def load_face_encoder(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """SigLIP's picture half in float32, also out of a file that holds its text half too, and how it wants pixels."""
     config = read_section(folder / "config.json")
     vision = SiglipVisionConfig.from_dict(config.get("vision_config", config))
-    network = _empty(lambda: SiglipVisionModel(vision), torch.float32, folder)
+    network = empty_network(lambda: SiglipVisionModel(vision), torch.float32, folder)
     prefix = "vision_model."
     tensors = read_tensors(folder, "model")
     own = part(tensors, prefix) or tensors
@@ -201,14 +212,15 @@ def read_tensors(folder: Path, stem: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _config(folder: Path, kind: str) -> dict[str, Any]:
+def class_config(folder: Path, kind: str) -> dict[str, Any]:
+    """The settings in a folder, of a network of class `kind`. Raises CheckpointMismatch for another one's."""
     config: dict[str, Any] = read_section(folder / "config.json")
     if config.get("_class_name") != kind:
         raise CheckpointMismatch(f"{folder.name}/config.json: is of {config.get('_class_name')!r:.60}, not {kind}")
     return config
 
 
-def _empty(make: Callable[[], Any], dtype: torch.dtype, folder: Path) -> Any:
+def empty_network(make: Callable[[], Any], dtype: torch.dtype, folder: Path) -> Any:
     """A network without memory for weights, which `load_weights` puts in."""
     try:
         with torch.device("meta"):

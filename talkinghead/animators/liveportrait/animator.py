@@ -51,6 +51,10 @@ class LivePortraitAnimator:
     stitching: bool = True
     fps: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch must be at least 1, not {self.batch!r}")
+
     @classmethod
     def open(
         cls,

@@ -24,7 +24,7 @@ def write_transformer(folder: Path, transformer: nn.Module, projection: nn.Modul
         **transformer.state_dict(),
         **{PROJECTION + key: value for key, value in projection.state_dict().items()},
     }
-    _write_tensors(folder, {key: value.to("cpu", dtype) for key, value in tensors.items()})
+    write_tensors(folder, {key: value.to("cpu", dtype) for key, value in tensors.items()})
 
 
 def write_checkpoint(networks: Networks, start: Path, out: Path) -> None:
@@ -45,10 +45,11 @@ def write_checkpoint(networks: Networks, start: Path, out: Path) -> None:
             start / "pose_guider", STEM
         )  # with a decoder, which is never used but part of the layout
         trained = networks.landmark_encoder.state_dict()
-        _write_tensors(part, {key: trained.get(key, value).to("cpu", value.dtype) for key, value in tensors.items()})
+        write_tensors(part, {key: trained.get(key, value).to("cpu", value.dtype) for key, value in tensors.items()})
 
 
-def _write_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Write weights into `folder`, in shards if they are many."""
     folder.mkdir(parents=True, exist_ok=True)
     contiguous = {key: value.contiguous() for key, value in tensors.items()}
     save_torch_state_dict(contiguous, folder, filename_pattern=STEM + "{suffix}.safetensors", max_shard_size=SHARD)

@@ -95,6 +95,8 @@ class DitConfig:
 
     checkpoint: what to start from: a folder in the public layout or a hub id
     revision:   of a hub id: a commit, so that runs can be repeated
+    face_encoder: where `checkpoint` is bare CogVideoX-I2V, as zai-org/CogVideoX-5b-I2V, the SigLIP to see faces with: a
+                folder or a hub id, as google/siglip-so400m-patch14-384, also with "@REVISION"
     tiny:       start from small random networks instead; `checkpoint` must be null
     batch:      clips that are computed at once, on each process
     accumulate: batches that make one step
@@ -111,6 +113,7 @@ class DitConfig:
     seed: int = 0
     checkpoint: str | None = "Skywork/SkyReels-A1"
     revision: str | None = None
+    face_encoder: str | None = None
     tiny: TinyConfig | None = None
     stages: tuple[Stage, ...] = PUBLISHED
     batch: int = 1
@@ -129,6 +132,8 @@ class DitConfig:
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.tiny is None):
             raise ValueError("one of checkpoint and tiny must be given, and the other be null")
+        if self.face_encoder is not None and self.checkpoint is None:
+            raise ValueError("face_encoder belongs to a checkpoint")
         if not self.stages:
             raise ValueError("there must be at least one stage")
         if min(self.batch, self.accumulate, self.warmup, self.threads, self.log_every, self.save_every) < 1:

@@ -12,7 +12,6 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -66,6 +65,21 @@ class Plan(NamedTuple):
         return [self.reference, *range(self.first, self.first + len(self.landmarks) - 1)]
 
 
+class Slowed(Video):
+    """A film of which 12 frames a second are seen: each is the one that is shown at its time.
+
+    ffmpeg could change the rate itself, but lets the first frames pass one by one and shows all others 0.1 s late.
+    """
+
+    def frames(self) -> Iterator[Frame]:
+        """As those of a Video."""
+        seen = 0
+        for number, frame in enumerate(super().frames()):
+            while Fraction(seen, FPS) < (number + 1) / self.fps:
+                yield frame
+                seen += 1
+
+
 Outcome = tuple[dict[str, Any], list[LeftOut]]
 
 
@@ -109,8 +123,9 @@ def prepare_clips(
     _write(folder, manifest)
     if not any(film["clips"] for film in manifest["films"]):
         told = [f"{item['film']}: {item['reason']}" for item in manifest["left_out"]]
+        more = [f"and {len(told) - 3} more in {MANIFEST}"] * (len(told) > 3)
         raise InputError(
-            f"no film gave a clip: {'; '.join(told[:3]) or 'none was given'}",
+            f"no film gave a clip: {'; '.join(told[:3] + more) or 'none was given'}",
             f"give films that show one face for at least {(settings.frames - 1) / FPS:.1f} s, which speaks",
         )
     return folder
@@ -135,7 +150,7 @@ def _clips_of(film: Film, folder: Path, settings: ClipSettings, left_out: list[L
     video = open_video(film.path)
     if video.fps < SLOWEST:
         raise InputError(f"it has {float(video.fps):g} frames a second, at least {SLOWEST} are needed")
-    slow = replace(video, fps=Fraction(FPS), count=max(1, round(video.count * FPS / video.fps)))
+    slow = Slowed(video.path, video.size, video.fps, video.count)
     rows, damage = _until_damage(faces(slow))
     plans, unfit = plan_clips(rows, film.name, video.size, settings)
     left_out += unfit
@@ -168,7 +183,7 @@ def plan_clips(
             continue
         shot = np.stack([row for row in rows[start:stop] if row is not None])
         if len(shot) < length:
-            reason = f"too short: at least {length / FPS:.2f} s are needed"
+            reason = f"too short: {len(shot) / FPS:.2f} s, at least {length / FPS:.2f} are needed"
             left_out.append(LeftOut(name, reason, start / FPS, stop / FPS))
         for first in range(0, len(shot) - length + 1, length):
             plan = _plan(shot, first, start, size, settings, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,10 @@ def smooth(losses: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]
     return [float(values[max(0, place - reach) : place + reach + 1].mean()) for place in range(len(values))]
 
 
-def model_card(config: DitConfig, clips: str | os.PathLike[str], log: Path) -> str:
-    """The text that tells what was trained on what."""
+def model_card(
+    config: DitConfig, clips: str | os.PathLike[str], log: Path, new: Mapping[str, str] | None = None
+) -> str:
+    """The text that tells what was trained on what; `new` is what was begun anew beside the checkpoint, and how."""
     manifest = read_manifest(clips)
     count = sum(len(film["clips"]) for film in manifest["films"])
     seconds = count * (manifest["settings"]["frames"] - 1) / FPS
@@ -62,7 +64,7 @@ def model_card(config: DitConfig, clips: str | os.PathLike[str], log: Path) -> s
         "The weights are made from random ones and belong to whoever trained them, as far as the films allow."
         if config.checkpoint is None
         else "The licence of the checkpoint that was started from goes on to hold; for SkyReels-A1 that is the "
-        "Skywork Community License, and the CogVideoX License of the model it was made from."
+        "Skywork Community License, and the CogVideoX License of the model it was made from; for CogVideoX that alone."
     )
     rows = read_log(log)
     lines = [
@@ -70,7 +72,8 @@ def model_card(config: DitConfig, clips: str | os.PathLike[str], log: Path) -> s
         "",
         "A video transformer that follows landmarks, in the layout of SkyReels-A1. Made by `talkinghead train dit`.",
         "",
-        f"- started from {start}",
+        f"- started from {start}" + (f", and faces are seen by {config.face_encoder}" if config.face_encoder else ""),
+        *(f"- begun anew: {name}: {how}" for name, how in (new or {}).items()),
         f"- seed {config.seed}; {config.batch} x {config.accumulate} clips a step and process; {config.precision}; "
         f"AdamW, weight decay {config.weight_decay:g}",
         f"- trained on {count} clips of {len(manifest['films'])} films, {seconds:.0f} s; their licences: "

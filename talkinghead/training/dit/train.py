@@ -22,7 +22,7 @@ from numpy.random import Generator, default_rng
 from torch import Tensor
 
 from ...animators.dit.loading import find_folder, open_networks
-from ...errors import CheckpointMismatch, InputError, NumericalError
+from ...errors import CheckpointMismatch, InputError, NumericalError, WeightsMissing
 from ...files import new_file
 from ...types import Frame
 from ...weights import read_torch
@@ -30,6 +30,7 @@ from .cache import Encoded, draw_latents, encode_clips, read_encoded
 from .checkpoint import write_checkpoint
 from .clips import Clip, read_clips
 from .config import DitConfig, Stage
+from .from_cogvideox import find_cogvideox, find_face_encoder, read_new, write_start
 from .model import Batch, DitModel, part_of
 from .report import CARD_FILE, LOG_FILE, PLOT_FILE, draw_losses, model_card
 from .tiny import write_tiny
@@ -37,7 +38,7 @@ from .tiny import write_tiny
 Report = Callable[[int, float], None]
 STATE_FILE = "training.pt"
 CACHE = "cache"
-START = "start"  # a tiny checkpoint, where one is asked for
+START = "start"  # a checkpoint that is made here
 MOST_HELD = 2000  # clips whose drawings' latents are held while their encoder is frozen: 9 GB at the public size
 
 
@@ -68,7 +69,7 @@ def train_dit(
         if run.at_end_of_stage:
             run.end_stage()
     if run.accelerator.is_main_process:
-        card = model_card(config, clips, out / LOG_FILE)
+        card = model_card(config, clips, out / LOG_FILE, read_new(run.start))
         with new_file(out / CARD_FILE, force=True) as part:
             part.write_text(card, encoding="utf-8")
         draw_losses(out / LOG_FILE, out / PLOT_FILE)
@@ -108,11 +109,18 @@ class Run:
         self._begin_stage()
 
     def _start(self) -> Path:
-        """The folder of the checkpoint to start from; a tiny one is made here."""
+        """The folder of the checkpoint to start from; a tiny one, or one of bare CogVideoX, is made here."""
         if self.config.tiny is not None:
             return write_tiny(self.config.tiny, self.clips, self.out / START, self.config.seed)
         assert self.config.checkpoint is not None
-        return find_folder(self.config.checkpoint, self.config.revision)
+        if self.config.face_encoder is None:
+            try:
+                return find_folder(self.config.checkpoint, self.config.revision)
+            except WeightsMissing as error:
+                raise WeightsMissing(str(error), f"{error.hint}; for bare CogVideoX-I2V, set face_encoder") from error
+        bare = find_cogvideox(self.config.checkpoint, self.config.revision)
+        encoder = find_face_encoder(self.config.face_encoder)
+        return write_start(bare, encoder, self.out / START, self.config.seed)
 
     def _check_size(self) -> None:
         wanted, given = (self.networks.canvas, self.networks.frames), self.clips[0].settings
