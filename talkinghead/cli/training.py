@@ -15,11 +15,11 @@ from .options import Device, Force, Model, Videos
 @app.command()
 def corpus(
     output: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.", show_default=False)],
-    hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech to synthesise.")] = 3.5,
+    hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech, before degraded copies.")] = 3.5,
     seed: Annotated[int, typer.Option(min=0, help="Of texts, voices and augmentation.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
-    """Synthesise speech with known phones, and the face that says it, to train on."""
+    """Speech with known phones, of synthesisers and people, and the face that says it, to train on."""
     from ..training.corpus import make_corpus
 
     make_corpus(output, hours=hours, seed=seed, workers=workers)

@@ -1,4 +1,4 @@
-"""A corpus of speech with known mouths: synthesised, degraded, heard as Whisper hears it, articulated.
+"""A corpus of speech with known mouths: synthesised or recorded, degraded, heard as Whisper hears it, articulated.
 
     OUT/manifest.json       settings, voices with licences, shards with their split
     OUT/<voice>-<k>.npz     clips of 8 to about 20 seconds one after the other:
@@ -10,8 +10,9 @@
         lengths     [clips]      int32, A of each clip
 
 Splits: `train` is degraded, several copies; `validation` is other speech of the same voices and `held_out` are voices
-never trained on, both nearly clean. A shard depends on the seed, its voice and its number alone, so that any number
-of processes gives the same corpus and an interrupted one is taken up where it stopped.
+never trained on, both nearly clean; recordings are few and only train. A shard depends on the seed, its voice and its
+number alone, so that any number of processes gives the same corpus and an interrupted one is taken up where it
+stopped.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def make_corpus(
 ) -> Path:
     """Make a corpus in folder `out`, or finish one that was begun with the same settings.
 
-    hours:    of speech synthesised, shared among the voices; training uses it `copies` times
+    hours:    of speech, shared among the voices; training uses it `copies` times
     voices:   names of the voices to use; None takes all that are installed
     progress: show a bar; None shows it on a terminal
 
