@@ -95,6 +95,32 @@ class Sitter:
 
     def draw(self, motion: Motion, landmarks: Array) -> Frame:
         """One frame: `motion` has one row, `landmarks` [478, 3] is where it brings the face."""
+        at = self.move(motion, landmarks)
+        frame = self.bare.copy()
+        self.warp.draw(frame, at.lips, at.face, at.around)
+        self.eyes.draw(frame, at.face, at.posed)
+        self.mouth.draw(frame, at.opening, at.posed[:, :2] + self.settle, motion.expression[0], at.place)
+        if self.glasses is not None:
+            self.glasses.draw(frame, at.posed)
+        return frame
+
+    def shift(self, motion: Motion, landmarks: Array) -> Array:
+        """From each pixel of the frame that `draw` gives to where the portrait shows it: [H, W, 2] pixels.
+
+        Eyeballs, the inside of the mouth and glasses, which are laid on top, are not counted.
+        """
+        at = self.move(motion, landmarks)
+        shifts = np.zeros((*self.bare.shape[:2], 2), np.float32)
+        found = self.warp.places(self.bare, at.lips, at.face, at.around)
+        if found is not None:
+            left, top, shown = found
+            rows, columns = np.indices(shown.shape[:2], np.float32)
+            here = np.stack([columns + left, rows + top], axis=-1)
+            shifts[top : top + len(rows), left : left + columns.shape[1]] = shown[..., :2] - here
+        return shifts
+
+    def move(self, motion: Motion, landmarks: Array) -> Moved:
+        """Where everything goes, for the arguments of `draw`."""
         own = self.portrait.landmarks
         rotation = eased(motion.rotation, *self.turns)
         translation = eased(motion.translation, -SHIFT_LIMIT, SHIFT_LIMIT)
@@ -111,15 +137,28 @@ class Sitter:
         face = lay_lids(own + (landmarks - own) * self.freedom, posed, own)
         around = self.warp.surround.move((face - own)[:, :2], place(self.warp.surround.scalp)[:, :2])
         rest = own[:, :2] + self.settle
-        lips = almond(face[:, :2] + self.settle, rest)
+        opening = almond(face[:, :2] + self.settle, rest)
+        return Moved(posed, face, overlapped(opening, rest), opening, around, place)
 
-        frame = self.bare.copy()
-        self.warp.draw(frame, overlapped(lips, rest), face, around)
-        self.eyes.draw(frame, face, posed)
-        self.mouth.draw(frame, lips, posed[:, :2] + self.settle, motion.expression[0], place)
-        if self.glasses is not None:
-            self.glasses.draw(frame, posed)
-        return frame
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Where one frame has everything.
+
+    posed:   [478, 3] the face without expression
+    face:    [478, 3] the face
+    lips:    [478, 2] the face as the picture is pulled there: lips that touch lie over each other a little
+    opening: [478, 2] the face with the edges that the inside of the mouth is seen between
+    around:  [R, 2] what is around the face
+    place:   puts points [N, 3] of the head's space into the picture
+    """
+
+    posed: Array
+    face: Array
+    lips: Array
+    opening: Array
+    around: Array
+    place: Callable[[Array], Array]
 
 
 def turn_limits(head: Head) -> tuple[Array, Array]:

@@ -88,17 +88,30 @@ class Warp:
         shape:  [478, 3] the same in space, as the light sees it
         around: [R, 2] where the vertices around them go
         """
+        found = self.places(frame, face, shape, around)
+        if found is None:
+            return
+        left, top, shown = found
+        region = frame[top : top + shown.shape[0], left : left + shown.shape[1]]
+        self.sample(shown, region)
+        points = np.concatenate([face[:468, :2], around]).astype(np.float32)
+        self.finish(region, shown, points - np.array([left, top], np.float32))
+
+    def places(self, frame: Frame, face: Array, shape: Array, around: Array) -> tuple[int, int, Array] | None:
+        """What is shown where, for the arguments of `draw`: left and top of the part of `frame` that changes, and
+        [H, W, 3] of it, where each pixel comes from in the portrait and the light on it. None if nothing moves.
+        """
         points = np.empty((len(self.source), 3), np.float32)
-        points[:468, :2], points[468:, :2] = face[:468], around
+        points[:468, :2], points[468:, :2] = face[:468, :2], around
         points[:468, 2], points[468:, 2] = shape[:468, 2], self.behind
         way = np.abs(points[:, :2] - self.source).max(1)
         triangles = self.triangles[(way > STILL)[self.triangles].any(1)]
         drawn = np.unique(triangles)
         box = extent(np.concatenate([points[drawn, :2], self.source[drawn]]), frame)
         if box is None:
-            return
+            return None
         left, top, right, bottom = box
-        shown = np.empty((bottom - top, right - left, 3), np.float32)  # x and y in the portrait, and light
+        shown = np.empty((bottom - top, right - left, 3), np.float32)
         shown[..., 0], shown[..., 1] = np.arange(left, right), np.arange(top, bottom)[:, None]
         shown[..., 2] = 1
         values = np.ones((len(self.source), 3), np.float32)
@@ -110,9 +123,7 @@ class Warp:
         height, width = frame.shape[:2]
         if min(left, top, width - right, height - bottom) < self.border:
             hold_border(shown, left, top, width, height, self.border)
-        region = frame[top:bottom, left:right]
-        self.sample(shown, region)
-        self.finish(region, shown, points[:, :2])
+        return left, top, shown
 
     def finish(self, region: Frame, shown: Array, points: Array) -> None:
         """What is done to the face alone: only it hides anything, is lit anew, and has lids.
