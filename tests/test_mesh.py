@@ -11,6 +11,16 @@ from skimage.data import astronaut
 from talkinghead import Motion, Portrait
 from talkinghead.animators.mesh import MeshAnimator
 from talkinghead.animators.mesh.animator import KNEE, SHIFT_LIMIT, TURN_LIMIT, eased
+from talkinghead.animators.mesh.eyes import (
+    LEFT_LOWER,
+    LEFT_UPPER,
+    RIGHT_LOWER,
+    RIGHT_UPPER,
+    across,
+    lay_lids,
+    lids_apart,
+    shut_lids,
+)
 from talkinghead.animators.mesh.glasses import Glasses
 from talkinghead.animators.mesh.opening import Opening
 from talkinghead.animators.mesh.raster import compiled
@@ -147,6 +157,48 @@ def test_a_blink_closes_the_eye(portrait: Portrait) -> None:
     upper, lower = LEFT_LIDS
     gap = np.linalg.norm(found[upper] - found[lower])
     assert gap < 0.35 * np.linalg.norm(portrait.landmarks[upper] - portrait.landmarks[lower])
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.3], ids=["open eyes", "eyes wide"])
+def test_a_blink_leaves_nothing_of_the_eye_along_the_whole_lid(portrait: Portrait, rest: float) -> None:
+    own = portrait.landmarks.copy()
+    own[[*RIGHT_UPPER[1:4], *LEFT_UPPER[-4:-1]], 1] -= 3 * rest  # a form of eye that the model's blink does not fit
+    shut = move_face(Portrait(portrait.image, own), motion(eyeBlink=1))[0]
+
+    face = lay_lids(shut, own, own)
+
+    for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
+        gaps = lids_apart(face, upper, lower)[1:-1] @ across(face, upper)
+        assert gaps.max() < 0
+        assert gaps.min() > -1.5
+
+
+def test_dark_lashes_do_not_make_a_shut_eye_look_open(portrait: Portrait) -> None:
+    import cv2
+
+    image, landmarks = cv2.resize(portrait.image, None, fx=3, fy=3), portrait.landmarks * np.float32(3)
+    for lid in (LEFT_UPPER, RIGHT_UPPER):
+        line = landmarks[list(lid), :2].round().astype(np.int32) - [0, 3]
+        cv2.polylines(image, [line], False, (20, 15, 15), 7, cv2.LINE_AA)
+    painted = Portrait(image, landmarks)
+
+    shut, still = draw(painted, motion(eyeBlink=1)), draw(painted, Motion.still(1))
+
+    columns = landmarks[[LEFT_UPPER[3], LEFT_UPPER[5]], 0].astype(int)
+    eye = slice(int(landmarks[257, 1]), int(landmarks[374, 1]) + 6), slice(columns.min(), columns.max())
+    assert np.array_equal(still, image)
+    assert (image[eye].max(2) < 60).sum(0).min() >= 6
+    assert 1 <= np.median((shut[eye].max(2) < 60).sum(0)) <= 5
+
+
+def test_a_portrait_with_shut_eyes_stays_as_it_is(portrait: Portrait) -> None:
+    landmarks = portrait.landmarks.copy()
+    for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
+        landmarks[list(upper[1:-1])] = landmarks[list(lower[1:-1])] + np.float32([0, 0.2, 0])
+    asleep = Portrait(portrait.image, landmarks)
+
+    assert np.array_equal(draw(asleep, Motion.still(1)), portrait.image)
+    assert shut_lids(landmarks, landmarks).max() == 0
 
 
 def test_gaze_moves_the_iris_and_not_the_lids(portrait: Portrait) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from ...face.footage import Footage, Take
 from ...face.geometry import FLIP, Head, rotation_angles
 from ...types import Array, Frame, Motion, Portrait
-from .eyes import Eyes, lay_lids
+from .eyes import Eyes, lay_lids, shut_lids
 from .field import freedom, loose_skin
 from .glasses import Glasses
+from .lashes import lash_bands
 from .lips import almond, lip_line, overlapped
 from .mouth import Mouth
 from .redraw import Redrawer
@@ -56,6 +57,7 @@ class Sitter:
     freedom: [478, 1] how freely each landmark may move: 0 at the border of the picture, 1 inside
     loose:   [478, 1] how much of its expression each landmark shows: none where skin lies tight on the skull
     settle:  [478, 2] what brings the inner edges of closed lips together
+    lashes:  [478, 2] the way across the band of lashes at the lids' edges
     turns:   [3] and [3] the least and the most rotation
     """
 
@@ -69,6 +71,7 @@ class Sitter:
     freedom: Array
     loose: Array
     settle: Array
+    lashes: Array
     turns: tuple[Array, Array]
 
     @classmethod
@@ -90,6 +93,7 @@ class Sitter:
             freedom=freedom(landmarks[:, :2], image, head)[:, None],
             loose=loose_skin(head)[:, None],
             settle=texture - landmarks[:, :2],
+            lashes=lash_bands(bare, landmarks),
             turns=turn_limits(head),
         )
 
@@ -97,7 +101,7 @@ class Sitter:
         """One frame: `motion` has one row, `landmarks` [478, 3] is where it brings the face."""
         at = self.move(motion, landmarks)
         frame = self.bare.copy()
-        self.warp.draw(frame, at.lips, at.face, at.around)
+        self.warp.draw(frame, at.lips, at.face, at.around, at.taken)
         self.eyes.draw(frame, at.face, at.posed)
         self.mouth.draw(frame, at.opening, at.posed[:, :2] + self.settle, motion.expression[0], at.place)
         if self.glasses is not None:
@@ -111,7 +115,7 @@ class Sitter:
         """
         at = self.move(motion, landmarks)
         shifts = np.zeros((*self.bare.shape[:2], 2), np.float32)
-        found = self.warp.places(self.bare, at.lips, at.face, at.around)
+        found = self.warp.places(self.bare, at.lips, at.face, at.around, at.taken)
         if found is not None:
             left, top, shown = found
             rows, columns = np.indices(shown.shape[:2], np.float32)
@@ -134,11 +138,13 @@ class Sitter:
         landmarks = landmarks + posed - self.head.place(self.head.shape[None], motion.rotation, motion.translation)[0]
         landmarks = posed + (landmarks - posed) * self.loose
         posed = own + (posed - own) * self.freedom
-        face = lay_lids(own + (landmarks - own) * self.freedom, posed, own)
+        face = own + (landmarks - own) * self.freedom
+        taken = shut_lids(face, own)[:, None] * self.lashes
+        face = lay_lids(face, posed, own)
         around = self.warp.surround.move((face - own)[:, :2], place(self.warp.surround.scalp)[:, :2])
         rest = own[:, :2] + self.settle
         opening = almond(face[:, :2] + self.settle, rest)
-        return Moved(posed, face, overlapped(opening, rest), opening, around, place)
+        return Moved(posed, face, overlapped(opening, rest), opening, around, taken, place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +156,7 @@ class Moved:
     lips:    [478, 2] the face as the picture is pulled there: lips that touch lie over each other a little
     opening: [478, 2] the face with the edges that the inside of the mouth is seen between
     around:  [R, 2] what is around the face
+    taken:   [478, 2] how far from the landmarks of the portrait what they show is: no lashes on a lid that is shut
     place:   puts points [N, 3] of the head's space into the picture
     """
 
@@ -158,6 +165,7 @@ class Moved:
     lips: Array
     opening: Array
     around: Array
+    taken: Array
     place: Callable[[Array], Array]
 
 

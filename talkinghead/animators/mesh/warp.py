@@ -81,14 +81,15 @@ class Warp:
             border=max(1.0, BORDER * head.height),
         )
 
-    def draw(self, frame: Frame, face: Array, shape: Array, around: Array) -> None:
+    def draw(self, frame: Frame, face: Array, shape: Array, around: Array, taken: Array | None = None) -> None:
         """Redraw what moves on `frame`, a copy of the image.
 
         face:   [478, 2] where the landmarks go
         shape:  [478, 3] the same in space, as the light sees it
         around: [R, 2] where the vertices around them go
+        taken:  [478, 2] how far from where the landmarks are in the portrait what they show there is; None is nowhere
         """
-        found = self.places(frame, face, shape, around)
+        found = self.places(frame, face, shape, around, taken)
         if found is None:
             return
         left, top, shown = found
@@ -97,7 +98,9 @@ class Warp:
         points = np.concatenate([face[:468, :2], around]).astype(np.float32)
         self.finish(region, shown, points - np.array([left, top], np.float32))
 
-    def places(self, frame: Frame, face: Array, shape: Array, around: Array) -> tuple[int, int, Array] | None:
+    def places(
+        self, frame: Frame, face: Array, shape: Array, around: Array, taken: Array | None = None
+    ) -> tuple[int, int, Array] | None:
         """What is shown where, for the arguments of `draw`: left and top of the part of `frame` that changes, and
         [H, W, 3] of it, where each pixel comes from in the portrait and the light on it. None if nothing moves.
         """
@@ -116,6 +119,8 @@ class Warp:
         shown[..., 2] = 1
         values = np.ones((len(self.source), 3), np.float32)
         values[:, :2] = self.source
+        if taken is not None:
+            values[:468, :2] += taken[:468]
         if self.shading is not None:
             values[:468, 2] = self.shading.change(shape, way[:468])
         points[:, :2] -= np.array([left, top], np.float32)
