@@ -66,6 +66,8 @@ def test_the_mesh_animator_brings_a_face_where_it_is_sent(measured: Redetection)
     assert measured.lost == 0
     assert 0.2 < measured.lips < 3
     assert 0.2 < measured.face < 2.5
+    assert 0.2 < measured.tracker_lips < measured.lips
+    assert 0.2 < measured.tracker_face < measured.face
     assert measured.sealed < 1
     assert max(measured.blink_right, measured.blink_left) < 0.2
     assert measured.bend is not None
@@ -77,6 +79,7 @@ def test_a_renderer_that_ignores_motion_is_far_off(portrait: Portrait, measured:
 
     assert still.lips > 3 * measured.lips
     assert still.face > 3 * measured.face
+    assert still.tracker_lips == measured.tracker_lips
     assert still.sealed > 10
     assert still.blink_right == pytest.approx(1)
     assert still.blink_left == pytest.approx(1)
