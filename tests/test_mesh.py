@@ -19,6 +19,7 @@ from talkinghead.animators.mesh.eyes import (
     across,
     lay_lids,
     lids_apart,
+    lids_open,
     shut_lids,
 )
 from talkinghead.animators.mesh.glasses import Glasses
@@ -165,7 +166,7 @@ def test_a_blink_leaves_nothing_of_the_eye_along_the_whole_lid(portrait: Portrai
     own[[*RIGHT_UPPER[1:4], *LEFT_UPPER[-4:-1]], 1] -= 3 * rest  # a form of eye that the model's blink does not fit
     shut = move_face(Portrait(portrait.image, own), motion(eyeBlink=1))[0]
 
-    face = lay_lids(shut, own, own)
+    face = lay_lids(shut, own, own, shut_lids(shut, lids_open(own)))
 
     for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
         gaps = lids_apart(face, upper, lower)[1:-1] @ across(face, upper)
@@ -198,7 +199,7 @@ def test_a_portrait_with_shut_eyes_stays_as_it_is(portrait: Portrait) -> None:
     asleep = Portrait(portrait.image, landmarks)
 
     assert np.array_equal(draw(asleep, Motion.still(1)), portrait.image)
-    assert shut_lids(landmarks, landmarks).max() == 0
+    assert shut_lids(landmarks, lids_open(landmarks)).max() == 0
 
 
 def test_gaze_moves_the_iris_and_not_the_lids(portrait: Portrait) -> None:

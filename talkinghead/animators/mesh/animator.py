@@ -139,8 +139,9 @@ class Sitter:
         landmarks = posed + (landmarks - posed) * self.loose
         posed = own + (posed - own) * self.freedom
         face = own + (landmarks - own) * self.freedom
-        taken = shut_lids(face, own)[:, None] * self.lashes
-        face = lay_lids(face, posed, own)
+        shut = shut_lids(face, self.eyes.open)
+        taken = shut[:, None] * self.lashes
+        face = lay_lids(face, posed, own, shut)
         around = self.warp.surround.move((face - own)[:, :2], place(self.warp.surround.scalp)[:, :2])
         rest = own[:, :2] + self.settle
         opening = almond(face[:, :2] + self.settle, rest)

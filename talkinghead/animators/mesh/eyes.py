@@ -19,6 +19,8 @@ Group = tuple[int, ...]  # of landmarks
 RIGHT_UPPER, RIGHT_LOWER = RIGHT_EYE[:9], (RIGHT_EYE[0], *RIGHT_EYE[:7:-1])
 LEFT_UPPER, LEFT_LOWER = LEFT_EYE[8::-1], (*LEFT_EYE[8:], LEFT_EYE[0])
 
+UPPER_LIDS, LOWER_LIDS = np.array((RIGHT_UPPER, LEFT_UPPER)), np.array((RIGHT_LOWER, LEFT_LOWER))
+
 # Upper lid: its edge, and the crease above it. Between them are the lashes and the make-up.
 LID_EDGE = np.array((246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398))
 CREASE = np.array((247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414))
@@ -152,13 +154,14 @@ class Eyes:
 
     eyes: tuple[Eye, ...]
     own: Array  # [478, 3] the portrait's landmarks
+    open: Array  # [2] as `lids_open` tells of them
 
     @classmethod
     def of(cls, image: Frame, landmarks: Array) -> Eyes:
         """The eyes in `image` with the face at `landmarks` [478, 3]."""
         right = Eye.of(image, landmarks, RIGHT_UPPER, RIGHT_LOWER, RIGHT_IRIS)
         left = Eye.of(image, landmarks, LEFT_UPPER, LEFT_LOWER, LEFT_IRIS)
-        return cls(tuple(eye for eye in (right, left) if eye is not None), landmarks)
+        return cls(tuple(eye for eye in (right, left) if eye is not None), landmarks, lids_open(landmarks))
 
     def draw(self, frame: Frame, face: Array, posed: Array) -> None:
         """Lay the eyeballs between the lids of `face`; `posed` is the face without expression, both [478, 3]."""
@@ -166,15 +169,15 @@ class Eyes:
             eye.draw(frame, face, posed, self.own)
 
 
-def lay_lids(face: Array, posed: Array, own: Array) -> Array:
+def lay_lids(face: Array, posed: Array, own: Array, shut: Array) -> Array:
     """`face` [478, 3] with lids that slide and close as real ones do.
 
     The strip above a lid's edge moves in one piece with it, so that the stretch of a closing lid falls on the skin
     below the brow; and lids that all but meet are laid over each other everywhere, so that no eyeball is seen.
 
     posed, own: [478, 3] the face without expression, and as the portrait has it
+    shut:       [478] as `shut_lids` tells
     """
-    shut = shut_lids(face, own)
     face = face.copy()
     for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
         above = list(upper[1:-1])
@@ -190,20 +193,28 @@ def lay_lids(face: Array, posed: Array, own: Array) -> Array:
     return face
 
 
+def lids_open(face: Array) -> Array:
+    """Pixels between the lids of the right and the left eye of `face` [478, 3], the mean along them: [2]."""
+    down = face[LOWER_LIDS, :2].mean(1) - face[UPPER_LIDS, :2].mean(1)
+    along = face[UPPER_LIDS[:, -1], :2] - face[UPPER_LIDS[:, 0], :2]
+    across = along[:, 0] * down[:, 1] - along[:, 1] * down[:, 0]
+    gaps: Array = across / np.maximum(np.hypot(*along.T), 1e-3)
+    return gaps
+
+
 def shut_lids(face: Array, own: Array) -> Array:
-    """How far the lids are on their way to meet [478], at the upper lids' edges and creases; elsewhere 0.
+    """How far the lids of `face` [478, 3] are on their way to meet [478], at their edges and creases; elsewhere 0.
 
     0 for an eye that is SHUTTING open or more, 1 from half of that on; 0 too if the portrait has it shut. All of a lid
     goes alike: the shapes of the model bring some landmarks too far and others not far enough, since no two eyes have
     the same form.
+
+    own: [2] as `lids_open` tells of the portrait
     """
     shut = np.zeros(len(face), np.float32)
-    for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
-        usual = float((lids_apart(own, upper, lower) @ across(own, upper)).mean())
-        gap = float((lids_apart(face, upper, lower) @ across(face, upper)).mean())
-        if usual > SHUT * np.linalg.norm(own[upper[0], :2] - own[upper[-1], :2]):
-            shut[list(upper[1:-1])] = np.clip(2 - 2 * gap / (SHUTTING * usual), 0, 1)
-    shut[CREASE] = shut[LID_EDGE]
+    width = np.hypot(*(face[UPPER_LIDS[:, -1], :2] - face[UPPER_LIDS[:, 0], :2]).T)
+    closing = np.clip(2 - 2 * lids_open(face) / (SHUTTING * np.maximum(own, 1e-3)), 0, 1) * (own > SHUT * width)
+    shut[LID_EDGE] = shut[CREASE] = np.repeat(closing, 7)
     return shut
 
 

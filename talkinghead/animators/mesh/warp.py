@@ -96,7 +96,8 @@ class Warp:
         region = frame[top : top + shown.shape[0], left : left + shown.shape[1]]
         self.sample(shown, region)
         points = np.concatenate([face[:468, :2], around]).astype(np.float32)
-        self.finish(region, shown, points - np.array([left, top], np.float32))
+        shut = taken is not None and bool(taken.any())
+        self.finish(region, shown, points - np.array([left, top], np.float32), shut)
 
     def places(
         self, frame: Frame, face: Array, shape: Array, around: Array, taken: Array | None = None
@@ -130,11 +131,12 @@ class Warp:
             hold_border(shown, left, top, width, height, self.border)
         return left, top, shown
 
-    def finish(self, region: Frame, shown: Array, points: Array) -> None:
+    def finish(self, region: Frame, shown: Array, points: Array, shut: bool) -> None:
         """What is done to the face alone: only it hides anything, is lit anew, and has lids.
 
         region, shown: [H, W, 3] pixels, and where they come from in the portrait with the light on them
         points:        [N, 2] vertices in pixels of the region
+        shut:          whether an eye is shut or about to be
         """
         box = extent(points[:468], region, margin=2)
         if box is None:
@@ -145,7 +147,7 @@ class Warp:
         if self.shading is not None:
             shade(face, shown[..., 2])
         if self.lids is not None:
-            self.lids.calm(face, shown[..., :2], points - np.array([left, top], np.float32))
+            self.lids.calm(face, shown[..., :2], points - np.array([left, top], np.float32), shut)
 
     def sample(self, where: Array, region: Frame) -> None:
         """Draw on `region` [H, W, 3] what the portrait shows at `where` [H, W, 2 or more], in its pixels."""
