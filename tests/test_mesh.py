@@ -10,7 +10,7 @@ from skimage.data import astronaut
 
 from talkinghead import Motion, Portrait
 from talkinghead.animators.mesh import MeshAnimator
-from talkinghead.animators.mesh.animator import KNEE, SHIFT_LIMIT, TURN_LIMIT, eased
+from talkinghead.animators.mesh.animator import FARTHER, KNEE, SHIFT_LIMIT, TURN_LIMIT, eased, turn_limits
 from talkinghead.animators.mesh.eyes import (
     LEFT_LOWER,
     LEFT_UPPER,
@@ -270,6 +270,18 @@ def test_large_motion_is_eased_to_a_limit_and_small_motion_is_kept() -> None:
     assert (np.abs(large) <= TURN_LIMIT).all()
     assert (np.abs(large) > KNEE * TURN_LIMIT).all()
     np.testing.assert_array_equal(np.sign(large), [1, -1, 1])
+
+
+@pytest.mark.parametrize("side", [1, -1], ids=["left", "right"])
+def test_a_portrait_that_is_turned_turns_less_to_either_side(portrait: Portrait, side: int) -> None:
+    turned = [move_face(portrait, motion(yaw=side * yaw))[0] for yaw in (5, 28, 60)]
+
+    (low, high), part, full = ([side * bound[1] for bound in turn_limits(Head.of(face))][::side] for face in turned)
+
+    most = TURN_LIMIT[1]
+    assert (low, high) == pytest.approx((-most, most))
+    assert -most < part[0] < 0 < FARTHER * most < part[1] < most
+    assert full == pytest.approx([0, FARTHER * most])
 
 
 def test_a_head_turned_too_far_is_drawn_at_the_limit(portrait: Portrait) -> None:

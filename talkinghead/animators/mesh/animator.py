@@ -20,7 +20,10 @@ from .redraw import Redrawer
 from .warp import Warp
 
 TURN_LIMIT = np.radians([8, 12, 8]).astype(np.float32)  # pitch, yaw, roll: beyond, what the picture hides would show
-TURNED = np.radians([15, 40])  # yaw of the portrait: from the first on it may turn back less, at the second not at all
+TURNED = np.radians(
+    [15, 40]
+)  # yaw of the portrait: it may turn less from the first on, and back not at all at the second
+FARTHER = 0.3  # of the limit: what such a portrait may turn farther away, where its nose would cover its far cheek
 SHIFT_LIMIT = np.array([0.08, 0.08, 0.3], np.float32)  # face heights
 KNEE = 0.7  # of a limit: motion up to there is drawn as it is
 
@@ -32,8 +35,9 @@ class MeshAnimator:
     Pixels that the head cannot reach are never touched, and no motion gives back the portrait bit by bit.
     A single picture does not show the sides of a head, so large motion is eased: up to 70 % of a limit it is drawn
     as it is, further on it approaches the limit. The limits are 12° of yaw, 8° of pitch and roll, and shifts of
-    8 % of the face's height, 30 % in depth. A portrait that is turned to a side itself may turn back less: from 15°
-    on its limit shrinks, since its far side is not in the picture.
+    8 % of the face's height, 30 % in depth. A portrait that is turned to a side itself may turn less: from 15° of its
+    own on, the limit for turning back shrinks to nothing at 40°, since its far side is not in the picture, and that for
+    turning farther away to 30 %, since its outline would flatten.
     """
 
     fps: float | None = None  # any
@@ -171,11 +175,13 @@ class Moved:
 
 
 def turn_limits(head: Head) -> tuple[Array, Array]:
-    """The least and the most pitch, yaw and roll, each [3], by which `head` can turn without missing its far side."""
+    """The least and the most pitch, yaw and roll, each [3], by which `head` can turn and still look like one."""
     low, high = -TURN_LIMIT, TURN_LIMIT.copy()
     yaw = float(rotation_angles(head.rotation * FLIP[:, None] * FLIP)[1])
     back = float(np.clip((TURNED[1] - abs(yaw)) / (TURNED[1] - TURNED[0]), 0, 1))
-    (low if yaw > 0 else high)[1] *= back
+    behind, ahead = (low, high) if yaw > 0 else (high, low)
+    behind[1] *= back
+    ahead[1] *= FARTHER + (1 - FARTHER) * back
     return low, high
 
 
