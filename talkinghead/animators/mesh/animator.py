@@ -16,6 +16,7 @@ from .glasses import Glasses
 from .lashes import lash_bands
 from .lips import almond, lip_line, overlapped
 from .mouth import Mouth
+from .outline import Outline
 from .redraw import Redrawer
 from .warp import Warp
 
@@ -76,6 +77,7 @@ class Sitter:
     loose: Array
     settle: Array
     lashes: Array
+    outline: Outline
     turns: tuple[Array, Array]
 
     @classmethod
@@ -98,6 +100,7 @@ class Sitter:
             loose=loose_skin(head)[:, None],
             settle=texture - landmarks[:, :2],
             lashes=lash_bands(bare, landmarks),
+            outline=Outline.of(bare, landmarks, head.height),
             turns=turn_limits(head),
         )
 
@@ -145,6 +148,7 @@ class Sitter:
         face = own + (landmarks - own) * self.freedom
         shut = shut_lids(face, self.eyes.open)
         taken = shut[:, None] * self.lashes
+        taken[:468] += self.outline.taken(posed)
         face = lay_lids(face, posed, own, shut)
         around = self.warp.surround.move((face - own)[:, :2], place(self.warp.surround.scalp)[:, :2])
         rest = own[:, :2] + self.settle
@@ -161,7 +165,8 @@ class Moved:
     lips:    [478, 2] the face as the picture is pulled there: lips that touch lie over each other a little
     opening: [478, 2] the face with the edges that the inside of the mouth is seen between
     around:  [R, 2] what is around the face
-    taken:   [478, 2] how far from the landmarks of the portrait what they show is: no lashes on a lid that is shut
+    taken:   [478, 2] how far from the landmarks of the portrait what they show is: lids that shut show no lashes,
+             and skin that is stretched no hair beside it
     place:   puts points [N, 3] of the head's space into the picture
     """
 

@@ -10,7 +10,8 @@ import numpy as np
 from ...face.geometry import Head
 from ...face.model import Ids, face_model
 from ...types import Array, Frame
-from .field import Surround
+from .eyes import LID_EDGE
+from .field import OVAL, Surround
 from .opening import extent
 from .raster import enlarged, hold_border, rasterise, shade, soften_silhouettes
 from .shading import Shading
@@ -96,7 +97,7 @@ class Warp:
         region = frame[top : top + shown.shape[0], left : left + shown.shape[1]]
         self.sample(shown, region)
         points = np.concatenate([face[:468, :2], around]).astype(np.float32)
-        shut = taken is not None and bool(taken.any())
+        shut = taken is not None and bool(taken[LID_EDGE].any())
         self.finish(region, shown, points - np.array([left, top], np.float32), shut)
 
     def places(
@@ -122,6 +123,7 @@ class Warp:
         values[:, :2] = self.source
         if taken is not None:
             values[:468, :2] += taken[:468]
+            values[468 : 468 + len(OVAL), :2] += (taken[OVAL] + taken[np.roll(OVAL, -1)]) / 2
         if self.shading is not None:
             values[:468, 2] = self.shading.change(shape, way[:468])
         points[:, :2] -= np.array([left, top], np.float32)
