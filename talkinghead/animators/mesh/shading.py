@@ -97,7 +97,7 @@ def corners() -> csr_array:
 
 @lru_cache(maxsize=1)
 def worth_of_vertices() -> Array:
-    """How far each landmark shows a change of light [468]: not at eyes, lips and outline, half next to the others."""
+    """How far each landmark shows a change of light [468]: not at eyes, lips and outline, less next to them."""
     model = face_model()
     flat = np.ascontiguousarray(model.neutral[:468, :2], np.float32)
     outline = flat[list(OUTER_LIPS)]
