@@ -90,7 +90,7 @@ class Findings:
             f"small face: under {SMALL} pixels between the eyes it looks soft; give a larger picture": (
                 self.eye_distance < SMALL
             ),
-            f"turned by more than {SIDEWAYS}°: it turns back less, since its far side is not in the picture": (
+            f"turned by more than {SIDEWAYS}°: it turns less, since its far side is not in the picture": (
                 SIDEWAYS < abs(self.yaw) <= TURNED
             ),
             f"turned by more than {TURNED}°: its far side will look poor; give a photo from the front": (

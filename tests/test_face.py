@@ -6,6 +6,8 @@ from talkinghead.blendshapes import INDEX, NAMES
 from talkinghead.face.fit import fit_motion
 from talkinghead.face.geometry import (
     Head,
+    drawn_in,
+    lip_sealing,
     move_face,
     rotation_angles,
     rotation_matrix,
@@ -18,6 +20,7 @@ from talkinghead.face.landmarks import (
     LIPS,
     LOWER_LIP,
     MOUTH_CORNERS,
+    OUTER_LIPS,
     RIGHT_IRIS,
     RIGHT_LIDS,
     UPPER_LIP,
@@ -195,6 +198,19 @@ def test_tracking_a_real_talker_errs_by_less_than_a_fiftieth_of_the_eyes(name: s
     assert len(landmarks) == 75
     assert error.mean() <= 1.6
     assert error[:, list(LIPS)].mean() <= 1.6
+
+
+def test_a_smile_that_closes_gathers_the_lower_lip_to_its_middle() -> None:
+    shape = face_model().neutral + 0.4 * face_model().basis[[INDEX["jawOpen"]]].sum(0)
+    shape = shape.astype(np.float32)
+
+    sealing = lip_sealing(shape)
+
+    below = list(OUTER_LIPS[:11])  # from the right corner to the left one
+    inward = (shape[below[5], 0] - shape[below, 0]) * sealing[below, 0]
+    np.testing.assert_allclose((shape + sealing)[UPPER_LIP], (shape + sealing)[LOWER_LIP], atol=0.02)
+    assert inward[[2, 3, 7, 8]].min() > 0
+    assert np.abs(drawn_in(shape[below])[[0, 5, 10]]).max() < 1e-4
 
 
 def test_a_mouth_speaks_through_short_pauses_and_rests_in_long_ones() -> None:

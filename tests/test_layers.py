@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "talkinghead"
 LAYERS = [
     ["__main__"],
     ["cli"],
-    ["bench", "contact_sheet", "doctor"],
+    ["bench", "contact_sheet", "doctor", "redetection"],
     ["timing"],
     ["evaluation"],
     ["training"],

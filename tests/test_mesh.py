@@ -10,7 +10,18 @@ from skimage.data import astronaut
 
 from talkinghead import Motion, Portrait
 from talkinghead.animators.mesh import MeshAnimator
-from talkinghead.animators.mesh.animator import KNEE, SHIFT_LIMIT, TURN_LIMIT, eased
+from talkinghead.animators.mesh.animator import FARTHER, KNEE, SHIFT_LIMIT, TURN_LIMIT, eased, turn_limits
+from talkinghead.animators.mesh.eyes import (
+    LEFT_LOWER,
+    LEFT_UPPER,
+    RIGHT_LOWER,
+    RIGHT_UPPER,
+    across,
+    lay_lids,
+    lids_apart,
+    lids_open,
+    shut_lids,
+)
 from talkinghead.animators.mesh.glasses import Glasses
 from talkinghead.animators.mesh.opening import Opening
 from talkinghead.animators.mesh.raster import compiled
@@ -149,6 +160,48 @@ def test_a_blink_closes_the_eye(portrait: Portrait) -> None:
     assert gap < 0.35 * np.linalg.norm(portrait.landmarks[upper] - portrait.landmarks[lower])
 
 
+@pytest.mark.parametrize("rest", [0.0, 0.3], ids=["open eyes", "eyes wide"])
+def test_a_blink_leaves_nothing_of_the_eye_along_the_whole_lid(portrait: Portrait, rest: float) -> None:
+    own = portrait.landmarks.copy()
+    own[[*RIGHT_UPPER[1:4], *LEFT_UPPER[-4:-1]], 1] -= 3 * rest  # a form of eye that the model's blink does not fit
+    shut = move_face(Portrait(portrait.image, own), motion(eyeBlink=1))[0]
+
+    face = lay_lids(shut, own, own, shut_lids(shut, lids_open(own)))
+
+    for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
+        gaps = lids_apart(face, upper, lower)[1:-1] @ across(face, upper)
+        assert gaps.max() < 0
+        assert gaps.min() > -1.5
+
+
+def test_dark_lashes_do_not_make_a_shut_eye_look_open(portrait: Portrait) -> None:
+    import cv2
+
+    image, landmarks = cv2.resize(portrait.image, None, fx=3, fy=3), portrait.landmarks * np.float32(3)
+    for lid in (LEFT_UPPER, RIGHT_UPPER):
+        line = landmarks[list(lid), :2].round().astype(np.int32) - [0, 3]
+        cv2.polylines(image, [line], False, (20, 15, 15), 7, cv2.LINE_AA)
+    painted = Portrait(image, landmarks)
+
+    shut, still = draw(painted, motion(eyeBlink=1)), draw(painted, Motion.still(1))
+
+    columns = landmarks[[LEFT_UPPER[3], LEFT_UPPER[5]], 0].astype(int)
+    eye = slice(int(landmarks[257, 1]), int(landmarks[374, 1]) + 6), slice(columns.min(), columns.max())
+    assert np.array_equal(still, image)
+    assert (image[eye].max(2) < 60).sum(0).min() >= 6
+    assert 1 <= np.median((shut[eye].max(2) < 60).sum(0)) <= 5
+
+
+def test_a_portrait_with_shut_eyes_stays_as_it_is(portrait: Portrait) -> None:
+    landmarks = portrait.landmarks.copy()
+    for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
+        landmarks[list(upper[1:-1])] = landmarks[list(lower[1:-1])] + np.float32([0, 0.2, 0])
+    asleep = Portrait(portrait.image, landmarks)
+
+    assert np.array_equal(draw(asleep, Motion.still(1)), portrait.image)
+    assert shut_lids(landmarks, lids_open(landmarks)).max() == 0
+
+
 def test_gaze_moves_the_iris_and_not_the_lids(portrait: Portrait) -> None:
     found = MediaPipeTracker()(draw(portrait, motion(eyeLookInLeft=0.6, eyeLookOutRight=0.6))).landmarks
 
@@ -217,6 +270,18 @@ def test_large_motion_is_eased_to_a_limit_and_small_motion_is_kept() -> None:
     assert (np.abs(large) <= TURN_LIMIT).all()
     assert (np.abs(large) > KNEE * TURN_LIMIT).all()
     np.testing.assert_array_equal(np.sign(large), [1, -1, 1])
+
+
+@pytest.mark.parametrize("side", [1, -1], ids=["left", "right"])
+def test_a_portrait_that_is_turned_turns_less_to_either_side(portrait: Portrait, side: int) -> None:
+    turned = [move_face(portrait, motion(yaw=side * yaw))[0] for yaw in (5, 28, 60)]
+
+    (low, high), part, full = ([side * bound[1] for bound in turn_limits(Head.of(face))][::side] for face in turned)
+
+    most = TURN_LIMIT[1]
+    assert (low, high) == pytest.approx((-most, most))
+    assert -most < part[0] < 0 < FARTHER * most < part[1] < most
+    assert full == pytest.approx([0, FARTHER * most])
 
 
 def test_a_head_turned_too_far_is_drawn_at_the_limit(portrait: Portrait) -> None:

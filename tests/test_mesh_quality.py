@@ -1,5 +1,7 @@
 """What the embedded renderer owes to the look of the picture: a still background, light on the skin, a tongue."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -152,3 +154,23 @@ def test_a_small_face_is_seen_where_it_was_turned_to() -> None:
 
     eyes = np.linalg.norm(expected[33] - expected[263])
     assert np.linalg.norm(found - expected, axis=1).mean() < 0.03 * eyes
+
+
+def test_hair_at_the_edge_of_a_cheek_is_not_stretched_over_it(portrait: Portrait) -> None:
+    image, landmarks = cv2.resize(portrait.image, None, fx=3, fy=3), portrait.landmarks * np.float32(3)
+    edge = landmarks[[93, 132, 58], :2].round().astype(np.int32)
+    cv2.polylines(image, [edge], False, (10, 10, 10), 7)
+    locks = Portrait(image, landmarks)
+    turned = motion(yaw=-12)
+    goal, sitter = move_face(locks, turned)[0], Sitter.of(locks)
+    bare = replace(sitter, outline=replace(sitter.outline, inward=0 * sitter.outline.inward))
+
+    better, worse = (each.draw(turned, goal) for each in (sitter, bare))
+
+    cheek = np.zeros(image.shape[:2], np.uint8)
+    shown = sitter.move(turned, goal).face[[227, 93, 132, 58, 172, 192, 50], :2]
+    cv2.fillPoly(cheek, [shown.round().astype(np.int32)], 1)
+    dark = [((frame.max(2) < 50) & (cheek > 0)).sum() for frame in (better, worse)]
+    assert dark[1] > 100
+    assert dark[0] < 0.5 * dark[1]
+    assert np.array_equal(draw(locks, motion()), image)

@@ -20,24 +20,33 @@ def inspect(
     ] = None,
     animator: AnimatorName = None,
     face: Face = "largest",
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Also draw known motion with the mesh animator, and measure how it is seen."),
+    ] = False,
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Does IMAGE suit? Findings in plain words, and a sheet of what its face looks like when it moves."""
     from ..contact_sheet import check_new_sheet, draw_sheet, inspect_image, save_sheet
     from ..face.tracker import MediaPipeTracker
+    from ..redetection import redetect
 
+    if measure and animator not in (None, "mesh"):
+        raise typer.BadParameter(f"the mesh animator is what is measured, not {animator}", param_hint="--measure")
     if output is not None:
         check_new_sheet(output, force)
-    findings = inspect_image(image, MediaPipeTracker(face=face_choice(face)))
+    tracker = MediaPipeTracker(face=face_choice(face))
+    findings = inspect_image(image, tracker)
+    measured = redetect(findings.portrait, tracker) if measure else None
     if output is not None:
         from ..pipeline import TalkingHead
 
         save_sheet(draw_sheet(TalkingHead.from_pretrained(animator=animator), findings), output, force=force)
     if as_json:
-        typer.echo(json.dumps(findings.report()))
+        typer.echo(json.dumps(findings.report() | ({"measured": measured.report()} if measured else {})))
         return
-    for note in findings.notes:
+    for note in findings.notes + (measured.notes if measured else []):
         typer.echo(f"  {note}")
     for warning in findings.warnings:
         typer.echo(f"! {warning}")

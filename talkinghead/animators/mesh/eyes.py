@@ -19,16 +19,21 @@ Group = tuple[int, ...]  # of landmarks
 RIGHT_UPPER, RIGHT_LOWER = RIGHT_EYE[:9], (RIGHT_EYE[0], *RIGHT_EYE[:7:-1])
 LEFT_UPPER, LEFT_LOWER = LEFT_EYE[8::-1], (*LEFT_EYE[8:], LEFT_EYE[0])
 
+UPPER_LIDS, LOWER_LIDS = np.array((RIGHT_UPPER, LEFT_UPPER)), np.array((RIGHT_LOWER, LEFT_LOWER))
+
 # Upper lid: its edge, and the crease above it. Between them are the lashes and the make-up.
 LID_EDGE = np.array((246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398))
 CREASE = np.array((247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414))
 CREASE_FOLLOWS = 0.95  # of the edge's way down: the skin that unfolds is the one above the crease
 
 SHUTTING = 0.25  # of the portrait's opening: lids closer than that are on their way to meet
+SHUT = 0.03  # of the eye's width: lids that are so close, in the mean, have met
 OVERLAP = 0.08  # of the portrait's opening: by how much they do
 
 LASHES = 0.07  # of the eye's width: how far lashes and the lid's shadow reach over the eyeball
-LINE = 0.045  # of the eye's width: how thick the line of lashes is on a closed eye
+# The line of lashes on a closed eye: how thick it is and how far below the lids' meeting, as shares of the eye's width;
+# how bluntly it ends; and which percentile of the colours at the upper lid's edge it has.
+LINE, HANG, BLUNT, DARKEST = 0.075, 0.015, 0.4, 3
 LIMBUS = 0.12  # of the iris' radius: how soft its rim is
 SEEN = 1.0  # pixels of motion at which the eyeball is fully redrawn
 
@@ -83,7 +88,7 @@ class Eye:
         ball, known = mirror_iris(box, seen, centre, distance < 1.1 * radius)
         ball = fill(ball, known)
         strip = np.abs(slit.under) < max(1.0, LASHES * width)
-        lashes = np.percentile(image[slit.top : slit.top + height, slit.left : slit.left + length][strip], 30, axis=0)
+        dark = image[slit.top : slit.top + height, slit.left : slit.left + length][strip]
         return cls(
             upper=np.array(upper),
             lower=np.array(lower),
@@ -94,7 +99,7 @@ class Eye:
             white=white,
             centre=centre,
             radius=radius,
-            lashes=lashes.astype(np.float32),
+            lashes=np.percentile(dark, DARKEST, axis=0).astype(np.float32),
             opening=max(float((lids_apart(landmarks, upper, lower) @ across(landmarks, upper)).max()), 1e-3),
             width=width,
         )
@@ -106,7 +111,9 @@ class Eye:
         moved = max(float(np.abs(face[ring, :2] - posed[ring, :2]).max()), float(np.abs(gaze).max()))
         if moved < 0.05:
             return
-        self.draw_lashes(frame, face)
+        shut = self.shut(face)
+        if shut > 0:
+            self.draw_lashes(frame, face, shut)
         slit = Opening.between(face[self.upper, :2], face[self.lower, :2], frame, margin=0)
         if slit is None:
             return
@@ -125,17 +132,17 @@ class Eye:
         edge = np.clip(slit.under / soft, 0, 1) * np.clip(slit.over / (0.5 * soft), 0, 1)
         slit.paint(frame, ball.astype(np.float32), edge * min(1.0, moved / SEEN))
 
-    def draw_lashes(self, frame: Frame, face: Array) -> None:
+    def shut(self, face: Array) -> float:
+        """How far the eye is shut, from 0 where it is SHUTTING open to 1 where the lids meet."""
+        gap = float((lids_apart(face, self.upper, self.lower) @ across(face, self.upper)).max())
+        return float(np.clip(1 - gap / (SHUTTING * self.opening), 0, 1))
+
+    def draw_lashes(self, frame: Frame, face: Array, shut: float) -> None:
         """Draw the line where lids meet, as far as they do."""
         upper, lower = face[self.upper, :2], face[self.lower, :2]
-        down = across(face, self.upper)
-        gap = float(((lower - upper) @ down).max())
-        shut = float(np.clip(1 - gap / (SHUTTING * self.opening), 0, 1))
-        if shut == 0:
-            return
-        line = (upper + lower) / 2
-        thick = np.sin(np.linspace(0, np.pi, len(line)))[:, None] ** 0.5 * down * (LINE * self.width / 2)
-        slit = Opening.between(line - thick, line + thick, frame)
+        bow = np.sin(np.linspace(0, np.pi, len(upper)))[:, None] ** BLUNT * across(face, self.upper) * self.width
+        line = (upper + lower) / 2 + HANG * bow
+        slit = Opening.between(line - LINE / 2 * bow, line + LINE / 2 * bow, frame)
         if slit is not None:
             soft = np.clip(2 * np.minimum(slit.under, slit.over) / (LINE * self.width), 0, 1) ** 0.5
             slit.paint(frame, self.lashes, shut * soft)
@@ -147,13 +154,14 @@ class Eyes:
 
     eyes: tuple[Eye, ...]
     own: Array  # [478, 3] the portrait's landmarks
+    open: Array  # [2] as `lids_open` tells of them
 
     @classmethod
     def of(cls, image: Frame, landmarks: Array) -> Eyes:
         """The eyes in `image` with the face at `landmarks` [478, 3]."""
         right = Eye.of(image, landmarks, RIGHT_UPPER, RIGHT_LOWER, RIGHT_IRIS)
         left = Eye.of(image, landmarks, LEFT_UPPER, LEFT_LOWER, LEFT_IRIS)
-        return cls(tuple(eye for eye in (right, left) if eye is not None), landmarks)
+        return cls(tuple(eye for eye in (right, left) if eye is not None), landmarks, lids_open(landmarks))
 
     def draw(self, frame: Frame, face: Array, posed: Array) -> None:
         """Lay the eyeballs between the lids of `face`; `posed` is the face without expression, both [478, 3]."""
@@ -161,13 +169,14 @@ class Eyes:
             eye.draw(frame, face, posed, self.own)
 
 
-def lay_lids(face: Array, posed: Array, own: Array) -> Array:
+def lay_lids(face: Array, posed: Array, own: Array, shut: Array) -> Array:
     """`face` [478, 3] with lids that slide and close as real ones do.
 
-    The strip of lashes moves in one piece with the lid's edge, so that the stretch of a closing lid falls on the skin
-    below the brow; and lids that all but meet are laid over each other, so that nothing of the eyeball is left.
+    The strip above a lid's edge moves in one piece with it, so that the stretch of a closing lid falls on the skin
+    below the brow; and lids that all but meet are laid over each other everywhere, so that no eyeball is seen.
 
     posed, own: [478, 3] the face without expression, and as the portrait has it
+    shut:       [478] as `shut_lids` tells
     """
     face = face.copy()
     for upper, lower in ((RIGHT_UPPER, RIGHT_LOWER), (LEFT_UPPER, LEFT_LOWER)):
@@ -175,14 +184,38 @@ def lay_lids(face: Array, posed: Array, own: Array) -> Array:
         down = across(face, upper)
         usual = np.maximum(lids_apart(own, upper, lower)[1:-1] @ across(own, upper), 1e-3)
         gap = lids_apart(face, upper, lower)[1:-1] @ down
-        shut = np.clip((SHUTTING - gap / usual) / SHUTTING, 0, 1)
-        face[above, :2] += (np.minimum(shut * 2, 1) * np.maximum(gap + OVERLAP * usual, 0))[:, None] * down
-        face[above, 2] -= np.where(shut > 0, usual, 0)  # the upper lid is in front
+        face[above, :2] += (shut[above] * (gap + OVERLAP * usual))[:, None] * down
+        face[above, 2] -= np.where(shut[above] > 0, usual, 0)  # the upper lid is in front
     down = across(face, RIGHT_UPPER) + across(face, LEFT_UPPER)
     way = (face[LID_EDGE] - posed[LID_EDGE])[:, :2] * CREASE_FOLLOWS
     closing = way @ down > (face[CREASE] - posed[CREASE])[:, :2] @ down
     face[CREASE[closing], :2] = posed[CREASE[closing], :2] + way[closing]
     return face
+
+
+def lids_open(face: Array) -> Array:
+    """Pixels between the lids of the right and the left eye of `face` [478, 3], the mean along them: [2]."""
+    down = face[LOWER_LIDS, :2].mean(1) - face[UPPER_LIDS, :2].mean(1)
+    along = face[UPPER_LIDS[:, -1], :2] - face[UPPER_LIDS[:, 0], :2]
+    across = along[:, 0] * down[:, 1] - along[:, 1] * down[:, 0]
+    gaps: Array = across / np.maximum(np.hypot(*along.T), 1e-3)
+    return gaps
+
+
+def shut_lids(face: Array, own: Array) -> Array:
+    """How far the lids of `face` [478, 3] are on their way to meet [478], at their edges and creases; elsewhere 0.
+
+    0 for an eye that is SHUTTING open or more, 1 from half of that on; 0 too if the portrait has it shut. All of a lid
+    goes alike: the shapes of the model bring some landmarks too far and others not far enough, since no two eyes have
+    the same form.
+
+    own: [2] as `lids_open` tells of the portrait
+    """
+    shut = np.zeros(len(face), np.float32)
+    width = np.hypot(*(face[UPPER_LIDS[:, -1], :2] - face[UPPER_LIDS[:, 0], :2]).T)
+    closing = np.clip(2 - 2 * lids_open(face) / (SHUTTING * np.maximum(own, 1e-3)), 0, 1) * (own > SHUT * width)
+    shut[LID_EDGE] = shut[CREASE] = np.repeat(closing, 7)
+    return shut
 
 
 def across(face: Array, upper: Group | NDArray[np.intp]) -> Array:
@@ -192,7 +225,7 @@ def across(face: Array, upper: Group | NDArray[np.intp]) -> Array:
     return direction
 
 
-def lids_apart(face: Array, upper: Group, lower: Group) -> Array:
+def lids_apart(face: Array, upper: Group | NDArray[np.intp], lower: Group | NDArray[np.intp]) -> Array:
     """From each landmark of the upper lid's edge to that of the lower one: [9, 2] pixels."""
     return face[list(lower), :2] - face[list(upper), :2]
 

@@ -19,9 +19,15 @@ TEMPLES = (127, 356)
 ABOVE, BELOW = (105, 334), (50, 280)  # brows and cheeks: frames lie between them
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 
+UPPER_LIDS = (
+    (33, 247, 30, 29, 27, 28, 56, 190, *RIGHT_EYE[8:0:-1]),
+    (263, 467, 260, 259, 257, 258, 286, 414, *LEFT_EYE[8:0:-1]),
+)
+
 # In face heights: how thick a frame may be, how much of its surroundings belongs to it, how wide it is at least.
 THICK, AROUND, WIDE = 0.045, 0.008, 0.35
 DARKER = 22  # than the skin around it, in grey levels
+AS_DARK, NOT_LIT = 0.55, 0.12  # of what most of the frames are darker by: their middle, and their edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +92,8 @@ def find_frames(part: Frame, points: Array, height: float) -> NDArray[np.uint8] 
     grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
     size = max(3, round(THICK * height))
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    thin = (cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, shape) > DARKER).astype(np.uint8)
+    darker = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, shape)
+    thin = (darker > DARKER).astype(np.uint8)
     face = np.zeros_like(thin)
     cv2.fillPoly(face, [np.round(points[list(FACE_OVAL)]).astype(np.int32)], 1)
     for outline in (*BROWS, RIGHT_EYE, LEFT_EYE):
@@ -100,8 +107,15 @@ def find_frames(part: Frame, points: Array, height: float) -> NDArray[np.uint8] 
     frames = [label for label in crossing if stats[label, cv2.CC_STAT_WIDTH] > WIDE * height]
     if not frames:
         return None
+    joined = np.isin(labels, frames)
+    usual = np.percentile(darker[joined], 90)
+    joined &= darker > AS_DARK * usual  # creases and lids that touch the frames are not
+    lids = np.zeros_like(thin)
+    for outline in UPPER_LIDS:
+        cv2.fillPoly(lids, [np.round(points[list(outline)]).astype(np.int32)], 1)
     grown = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(AROUND * height)) + 1,) * 2)
     # Beyond the face the head moves all alike.
     inner = cv2.erode(face, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    mask: NDArray[np.uint8] = cv2.dilate(np.isin(labels, frames).astype(np.uint8), grown) & inner
+    mask: NDArray[np.uint8] = cv2.dilate(joined.astype(np.uint8), grown) & inner
+    mask[(lids > 0) & (darker < NOT_LIT * usual)] = 0  # light on a lid moves with it
     return mask

@@ -21,6 +21,7 @@ FRONTAL = np.array([0.75, 0, -0.12, -0.25], np.float32)  # share of ambient ligh
 DOUBT = 0.15  # per vertex: how strongly an unclear light is drawn to the frontal one
 STRENGTH = 1.6  # landmarks are too far apart for folds: their slopes are steeper than those of the mesh
 LEAST, MOST = 0.72, 1.25  # of a pixel's brightness
+BESIDE_LIPS = 0.4  # of the change is shown next to the lips: a dark fold right below them looks like their edge
 AWAKE = 0.7  # pixels a vertex moves until its light changes fully
 
 
@@ -96,13 +97,14 @@ def corners() -> csr_array:
 
 @lru_cache(maxsize=1)
 def worth_of_vertices() -> Array:
-    """How far each landmark shows a change of light [468]: not at eyes, lips and outline, half next to the others."""
+    """How far each landmark shows a change of light [468]: not at eyes, lips and outline, less next to them."""
     model = face_model()
     flat = np.ascontiguousarray(model.neutral[:468, :2], np.float32)
     outline = flat[list(OUTER_LIPS)]
     lips = [i for i in range(468) if cv2.pointPolygonTest(outline, flat[i].tolist(), False) >= 0]
     edges = [*FACE_OVAL, *EYES]
     worth = np.ones(468, np.float32)
+    worth[np.unique(model.triangles[np.isin(model.triangles, OUTER_LIPS).any(1)])] = BESIDE_LIPS
     worth[np.unique(model.triangles[np.isin(model.triangles, edges).any(1)])] = 0.5
     worth[[*edges, *lips, *np.concatenate(LIDS)]] = 0
     worth.setflags(write=False)

@@ -56,20 +56,23 @@ class LidSkin:
         smooth = np.rint(cv2.GaussianBlur(part * skin[..., None], (0, 0), size) / total).astype(np.uint8)
         return cls(left, top, smooth, film_grain(image, landmarks))
 
-    def calm(self, region: Frame, where: Array, points: Array) -> None:
+    def calm(self, region: Frame, where: Array, points: Array, shut: bool) -> None:
         """Redraw lids that are stretched with smooth skin and fresh grain.
 
         region, where: [H, W, 3] and [H, W, 2] pixels and where in the portrait they come from
         points:        [N, 2] the landmarks, in pixels of the region
+        shut:          whether an eye is shut or about to be: its lid is then stretched below the crease, too
         """
-        for lid in LIDS:
-            box = extent(points[lid], region)
+        for lid, eye in zip(LIDS, (RIGHT_EYE, LEFT_EYE), strict=True):
+            box = extent(points[[*lid, *eye]] if shut else points[lid], region)
             if box is None or min(box[2] - box[0], box[3] - box[1]) < 4:
                 continue
             left, top, right, bottom = box
             source = where[top:bottom, left:right]
             slope = np.gradient(source[..., 1], axis=0)  # pixels of the portrait per pixel
             much = np.clip((STRETCHED[0] - slope) / (STRETCHED[0] - STRETCHED[1]), 0, 1)
+            if shut:
+                cv2.fillPoly(much, [np.round(points[list(eye)] - [left, top]).astype(np.int32)], 0)
             if not much.any():
                 continue
             much = cv2.GaussianBlur(much, (0, 0), 1.2)[..., None]

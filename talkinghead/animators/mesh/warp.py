@@ -10,7 +10,8 @@ import numpy as np
 from ...face.geometry import Head
 from ...face.model import Ids, face_model
 from ...types import Array, Frame
-from .field import Surround
+from .eyes import LID_EDGE
+from .field import OVAL, Surround
 from .opening import extent
 from .raster import enlarged, hold_border, rasterise, shade, soften_silhouettes
 from .shading import Shading
@@ -81,28 +82,48 @@ class Warp:
             border=max(1.0, BORDER * head.height),
         )
 
-    def draw(self, frame: Frame, face: Array, shape: Array, around: Array) -> None:
+    def draw(self, frame: Frame, face: Array, shape: Array, around: Array, taken: Array | None = None) -> None:
         """Redraw what moves on `frame`, a copy of the image.
 
         face:   [478, 2] where the landmarks go
         shape:  [478, 3] the same in space, as the light sees it
         around: [R, 2] where the vertices around them go
+        taken:  [478, 2] how far from where the landmarks are in the portrait what they show there is; None is nowhere
+        """
+        found = self.places(frame, face, shape, around, taken)
+        if found is None:
+            return
+        left, top, shown = found
+        region = frame[top : top + shown.shape[0], left : left + shown.shape[1]]
+        self.sample(shown, region)
+        points = np.concatenate([face[:468, :2], around]).astype(np.float32)
+        shut = taken is not None and bool(taken[LID_EDGE].any())
+        self.finish(region, shown, points - np.array([left, top], np.float32), shut)
+
+    def places(
+        self, frame: Frame, face: Array, shape: Array, around: Array, taken: Array | None = None
+    ) -> tuple[int, int, Array] | None:
+        """What is shown where, for the arguments of `draw`: left and top of the part of `frame` that changes, and
+        [H, W, 3] of it, where each pixel comes from in the portrait and the light on it. None if nothing moves.
         """
         points = np.empty((len(self.source), 3), np.float32)
-        points[:468, :2], points[468:, :2] = face[:468], around
+        points[:468, :2], points[468:, :2] = face[:468, :2], around
         points[:468, 2], points[468:, 2] = shape[:468, 2], self.behind
         way = np.abs(points[:, :2] - self.source).max(1)
         triangles = self.triangles[(way > STILL)[self.triangles].any(1)]
         drawn = np.unique(triangles)
         box = extent(np.concatenate([points[drawn, :2], self.source[drawn]]), frame)
         if box is None:
-            return
+            return None
         left, top, right, bottom = box
-        shown = np.empty((bottom - top, right - left, 3), np.float32)  # x and y in the portrait, and light
+        shown = np.empty((bottom - top, right - left, 3), np.float32)
         shown[..., 0], shown[..., 1] = np.arange(left, right), np.arange(top, bottom)[:, None]
         shown[..., 2] = 1
         values = np.ones((len(self.source), 3), np.float32)
         values[:, :2] = self.source
+        if taken is not None:
+            values[:468, :2] += taken[:468]
+            values[468 : 468 + len(OVAL), :2] += (taken[OVAL] + taken[np.roll(OVAL, -1)]) / 2
         if self.shading is not None:
             values[:468, 2] = self.shading.change(shape, way[:468])
         points[:, :2] -= np.array([left, top], np.float32)
@@ -110,15 +131,14 @@ class Warp:
         height, width = frame.shape[:2]
         if min(left, top, width - right, height - bottom) < self.border:
             hold_border(shown, left, top, width, height, self.border)
-        region = frame[top:bottom, left:right]
-        self.sample(shown, region)
-        self.finish(region, shown, points[:, :2])
+        return left, top, shown
 
-    def finish(self, region: Frame, shown: Array, points: Array) -> None:
+    def finish(self, region: Frame, shown: Array, points: Array, shut: bool) -> None:
         """What is done to the face alone: only it hides anything, is lit anew, and has lids.
 
         region, shown: [H, W, 3] pixels, and where they come from in the portrait with the light on them
         points:        [N, 2] vertices in pixels of the region
+        shut:          whether an eye is shut or about to be
         """
         box = extent(points[:468], region, margin=2)
         if box is None:
@@ -129,7 +149,7 @@ class Warp:
         if self.shading is not None:
             shade(face, shown[..., 2])
         if self.lids is not None:
-            self.lids.calm(face, shown[..., :2], points - np.array([left, top], np.float32))
+            self.lids.calm(face, shown[..., :2], points - np.array([left, top], np.float32), shut)
 
     def sample(self, where: Array, region: Frame) -> None:
         """Draw on `region` [H, W, 3] what the portrait shows at `where` [H, W, 2 or more], in its pixels."""
