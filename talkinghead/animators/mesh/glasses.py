@@ -109,10 +109,11 @@ def find_frames(part: Frame, points: Array, height: float) -> NDArray[np.uint8] 
         return None
     joined = np.isin(labels, frames)
     usual = np.percentile(darker[joined], 90)
-    joined &= darker > AS_DARK * usual  # creases and lids that touch the frames are not
     lids = np.zeros_like(thin)
     for outline in UPPER_LIDS:
         cv2.fillPoly(lids, [np.round(points[list(outline)]).astype(np.int32)], 1)
+    # Creases and lids that touch the frames are not; shadows of the frames keep to them.
+    joined &= (lids == 0) | (darker > AS_DARK * usual)
     grown = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(AROUND * height)) + 1,) * 2)
     # Beyond the face the head moves all alike.
     inner = cv2.erode(face, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
