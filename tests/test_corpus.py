@@ -31,9 +31,9 @@ from talkinghead.motion.phones import (
 )
 from talkinghead.motion.prosody import Prosody, head_pose
 from talkinghead.training.augment import change_speed, degrade, music, noise, reverberate
-from talkinghead.training.corpus import SPEAKERS, clips, make_corpus, plan
+from talkinghead.training.corpus import clips, make_corpus, plan
 from talkinghead.training.sentences import FEW_WORDS, sentence
-from talkinghead.training.synthesisers import HELD_OUT, EspeakVoices, FliteVoice, Utterance, Voice, speak_for
+from talkinghead.training.synthesisers import HELD_OUT, VOICES, EspeakVoices, FliteVoice, Utterance, Voice, speak_for
 
 RATE = 16_000
 
@@ -60,7 +60,7 @@ def mouth(*phones: str, each: float = 0.12) -> tuple[np.ndarray, np.ndarray]:
 
 
 def voice_or_skip(name: str) -> Voice:
-    voice = next(voice for voice in SPEAKERS if voice.name == name)
+    voice = next(voice for voice in VOICES if voice.name == name)
     if not voice.installed():
         pytest.skip(f"{name} is not installed here")
     return voice
@@ -332,7 +332,7 @@ def test_the_small_word_list_holds_plain_words():
     assert all(word.isalpha() and word.islower() for word in FEW_WORDS)
 
 
-@pytest.mark.parametrize("name", [voice.name for voice in SPEAKERS])
+@pytest.mark.parametrize("name", [voice.name for voice in VOICES])
 def test_every_voice_gives_phones_that_cover_its_sound(name):
     voice = voice_or_skip(name)
     utterances = list(speak_for(voice, Random(1), 8))
@@ -369,7 +369,7 @@ def test_a_synthesiser_that_is_not_there_is_not_installed(monkeypatch):
 
 
 def test_every_voice_has_its_share_and_held_out_voices_are_never_trained_on():
-    jobs = plan(SPEAKERS, hours=3.5, seed=0, copies=2)
+    jobs = plan(VOICES, hours=3.5, seed=0, copies=2)
     assert sum(job.seconds for job in jobs) == pytest.approx(3.5 * 3600)
     assert len({job.file for job in jobs}) == len(jobs)
     assert {job.voice for job in jobs if job.split == "held_out"} == HELD_OUT

@@ -4,7 +4,6 @@ import pickle
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -315,33 +314,6 @@ def test_making_frames_leaves_the_number_of_threads_alone(generator: FaceFormerG
     assert torch.get_num_threads() == before
 
 
-@torch.inference_mode()
-def test_a_narrow_network_hears_phones_and_little_else() -> None:
-    net = network(replace(TINY, phones=len(PHONES), narrow=2))
-    sound = torch.from_numpy(features(50))[None]
-    heard = net.listen(sound).layers[0]
-
-    assert net.narrow is not None
-    assert net.phones is not None
-    known = torch.cat([net.narrow.weight, net.phones.weight])  # all that is heard of a feature is linear in it
-    assert known.shape == (2 + len(PHONES), 8)
-    assert net.hear_features.in_features == len(known)
-    for layer in (net.narrow, net.phones):
-        layer.weight.zero_()
-        layer.bias.zero_()
-    deaf = net.listen(sound).layers[0]
-    assert not torch.allclose(heard, deaf)
-    assert torch.allclose(deaf, deaf[:, :, :1].expand_as(deaf))  # every frame hears the same: nothing
-
-
-def test_a_narrow_network_goes_on_where_it_stopped() -> None:
-    generator = FaceFormerGenerator(network(replace(TINY, phones=len(PHONES), narrow=3)))
-    sound = features(60)
-    whole = generator(sound)
-    first = generator(sound[:24], ahead=sound[24:])
-    assert np.allclose(joined([first, generator(sound[24:], after=first)]), joined([whole]), atol=1e-5)
-
-
 def test_the_mouth_rests_where_silence_is_sure() -> None:
     net = network(replace(TINY, phones=len(PHONES)))
     assert net.phones is not None
@@ -362,7 +334,6 @@ def test_the_mouth_rests_where_silence_is_sure() -> None:
     assert np.array_equal(resting[10:], free[10:])
 
 
-@pytest.mark.parametrize("settings", [{"rest": (0.8, 0.9)}, {"narrow": 4}])
-def test_what_needs_phones_says_so(settings: dict[str, Any]) -> None:
+def test_rest_needs_phones() -> None:
     with pytest.raises(ValueError, match="needs phones"):
-        replace(TINY, **settings)
+        replace(TINY, rest=(0.8, 0.9))

@@ -13,7 +13,6 @@ LAYERS = [
     ["timing"],
     ["evaluation"],
     ["training"],
-    ["forced_alignment"],
     ["demo", "pipeline"],
     ["dubbing", "speakers", "streaming"],
     ["presets"],

@@ -15,11 +15,11 @@ from .options import Device, Force, Model, Videos
 @app.command()
 def corpus(
     output: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.", show_default=False)],
-    hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech, before degraded copies.")] = 3.5,
+    hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech to synthesise.")] = 3.5,
     seed: Annotated[int, typer.Option(min=0, help="Of texts, voices and augmentation.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
-    """Speech with known phones, of synthesisers and people, and the face that says it, to train on."""
+    """Synthesise speech with known phones, and the face that says it, to train on."""
     from ..training.corpus import make_corpus
 
     make_corpus(output, hours=hours, seed=seed, workers=workers)
@@ -35,8 +35,7 @@ def prepare(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Track the speaking face in each of VIDEOS, to train on; run again, it goes on where it stopped."""
-    from ..evaluation.alignment import align
-    from ..forced_alignment import import_extra
+    from ..evaluation.alignment import align, import_extra
     from ..training.prepare import describe, prepare_corpus
 
     aligner = align if phones and import_extra("pocketsphinx") else None
@@ -54,12 +53,11 @@ def fit_articulation(
     """Fit the articulation model to the lips in VIDEOS whose words are known, and tell what that is worth."""
     from tqdm import tqdm
 
-    from ..evaluation.alignment import align
+    from ..evaluation.alignment import align, import_extra
     from ..evaluation.lipsync import FPS, Lips
     from ..evaluation.recordings import FAILURES, LeftOut, find_files, reason
     from ..evaluation.words import read_transcripts
     from ..face.tracker import MediaPipeTracker
-    from ..forced_alignment import import_extra
     from ..training.fit import FilmedLips, check_moves, report
     from ..types import Speech
     from ..video import open_video
@@ -144,11 +142,11 @@ def evaluate(
     """Judge the motion that is made of FILES: lips beside filmed ones, and at each phone; loudness beside it."""
     from tqdm import tqdm
 
+    from ..evaluation.alignment import import_extra
     from ..evaluation.judge import Settings, judge
     from ..evaluation.report import check_new_report, markdown, write_report
     from ..evaluation.words import read_transcripts
     from ..face.tracker import MediaPipeTracker
-    from ..forced_alignment import import_extra
     from ..pipeline import TalkingHead
 
     words = {} if transcripts is None else read_transcripts(transcripts)

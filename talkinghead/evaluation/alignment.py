@@ -7,18 +7,19 @@ phones less so.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..audio import SAMPLE_RATE
-from ..errors import InputError
-from ..forced_alignment import align_phones, fit, recognise_words
+from ..errors import InputError, TalkingHeadError
 from ..motion.phones import Reader, Segment, arpabet, ipa, read_segments
 from ..types import Array
 from .words import spell, transcript, words_in
@@ -27,8 +28,11 @@ LONGEST_PIECE = 30.0  # seconds that are recognised at once
 SHORTEST_PIECE = 15.0
 PAUSE = 0.3  # seconds of the quietest moment at which long sound is cut
 SILENCES = ("", "sil", "sp", "spn", "pau", "_", "#")
+# Seconds of silence added at both ends. Some sounds fail without, and then mostly not with it.
+SILENCE_AROUND = (0.0, 0.2, 0.4)
 FIT = -25.0  # score of right words: on 17 recordings they reached -10 to -22, wrong ones -31 to -65
 BETTER = 8.0  # by which what is recognised must fit better than words that may be wrong
+FRAME = 0.01  # seconds between pocketsphinx's frames
 
 Source = Literal["given", "words", "recognised"]
 
@@ -55,6 +59,15 @@ class Aligned(NamedTuple):
 
     segments: list[Segment]
     score: float
+
+
+def import_extra(name: str) -> Any:
+    """A package that only evaluation needs. Raises TalkingHeadError if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        message = f"{name} is not installed, which evaluation needs"
+        raise TalkingHeadError(message, 'pip install "talkinghead[evaluation]"') from error
 
 
 def given_times(path: Path) -> Path:
@@ -113,15 +126,54 @@ def align_words(samples: Array, text: str) -> Aligned:
     words = words_in(text)
     if not words:
         raise InputError("there are no words to align")
-    phones = align_phones(samples, words, spell)
-    return Aligned(
-        read_segments(((phone.start, phone.end, phone.name or "pau") for phone in phones), arpabet), fit(phones)
-    )
+    failure = ""
+    for silence in SILENCE_AROUND:
+        around = np.pad(samples, round(silence * SAMPLE_RATE))
+        try:
+            entries = _entries(words, _pcm(around))
+        except RuntimeError as error:
+            failure = f" ({error})"
+            continue
+        # The silence added goes again: what begins or ends in it begins or ends with the sound.
+        first, last = round(silence / FRAME), round((silence + len(samples) / SAMPLE_RATE) / FRAME)
+        clipped = [(max(entry.start, first), min(entry.start + entry.duration, last), entry) for entry in entries]
+        phones = [
+            ((start - first) * FRAME, (end - first) * FRAME, _symbol(entry.name))
+            for start, end, entry in clipped
+            if end > start
+        ]
+        spoken = [entry for entry in entries if _symbol(entry.name) != "pau"]
+        if any(symbol != "pau" for *_, symbol in phones):
+            score = sum(entry.score for entry in spoken) / sum(entry.duration for entry in spoken)
+            return Aligned(read_segments(phones, arpabet), score)
+    raise InputError(f"the words do not fit the sound{failure}")
+
+
+def _entries(words: list[str], sound: bytes) -> list[Any]:
+    """pocketsphinx's phones of `words`: name, start, duration, score. Raises RuntimeError if it fails, InputError."""
+    decoder = _decoder(lm=None)
+    for word in words:
+        if decoder.lookup_word(word) is None:
+            spelled = spell(word, decoder.lookup_word)
+            if spelled is None:
+                raise InputError(f"{word!r:.40} is not in the dictionary")
+            decoder.add_word(word, spelled, True)
+    decoder.set_align_text(" ".join(words))
+    _decode(decoder, sound)  # finds the words; the second pass finds the phones in them
+    decoder.set_alignment()
+    _decode(decoder, sound)
+    return [phone for word in decoder.get_alignment() or () for phone in word]
 
 
 def recognise(samples: Array) -> str:
     """The words that pocketsphinx hears in `samples` [N]; often wrong, may be empty."""
-    return " ".join(re.sub(r"\(\d+\)", "", word) for word in recognise_words(samples) if word[0] not in "<[+")
+    decoder = _decoder()
+    try:
+        _decode(decoder, _pcm(samples))
+        words = [segment.word for segment in decoder.seg() or ()]
+    except RuntimeError:  # nothing was heard
+        return ""
+    return " ".join(re.sub(r"\(\d+\)", "", word) for word in words if word[0] not in "<[+")
 
 
 def pieces(samples: Array) -> list[tuple[int, int]]:
@@ -162,3 +214,24 @@ def read_times(path: Path) -> list[Segment]:
 
 def _read_symbol(reader: Reader, symbol: str) -> tuple[str, ...]:
     return ("sil",) if symbol.lower() in SILENCES else reader(symbol)
+
+
+def _symbol(name: str) -> str:
+    """A phone of pocketsphinx's in ARPAbet; noises and breaths are pauses."""
+    return "pau" if name.startswith("+") or name == "SIL" else name
+
+
+def _decoder(**settings: Any) -> Any:
+    """A fresh one: a decoder adapts to what it has heard, and files must not depend on their order."""
+    return import_extra("pocketsphinx").Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", **settings)
+
+
+def _decode(decoder: Any, sound: bytes) -> None:
+    decoder.start_utt()
+    decoder.process_raw(sound, full_utt=True)
+    decoder.end_utt()
+
+
+def _pcm(samples: Array) -> bytes:
+    pcm: NDArray[np.int16] = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    return pcm.tobytes()

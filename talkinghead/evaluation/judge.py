@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..forced_alignment import import_extra
 from ..pipeline import TalkingHead
 from ..types import Motion, Speech
-from .alignment import Alignment, align, given_times
+from .alignment import Alignment, align, given_times, import_extra
 from .dynamics import Dynamics, Endurance, dynamics, endurance, head_movement
 from .intervals import Track
 from .lipsync import Agreement, Filmed, Follower, Lips, agreement, loudness_envelope, moved_lips, silent_frames

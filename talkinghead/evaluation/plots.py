@@ -11,9 +11,9 @@ import numpy as np
 
 from ..audio import SAMPLE_RATE
 from ..files import new_file
-from ..forced_alignment import import_extra
 from ..motion.articulation import GAP_CM
 from ..motion.phones import BILABIALS, Segment
+from .alignment import import_extra
 from .intervals import Interval, Track, mean, reference_scaled
 from .judge import Results
 from .lip_tables import MS_PER_FRAME, contrasts, groups, joined, sounds

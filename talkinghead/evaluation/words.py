@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from ..errors import InputError
-from ..forced_alignment import Lookup
 
 LONGEST_TEXT = 100_000  # bytes of a text beside a recording; longer ones are no transcripts of it
 
@@ -33,6 +32,8 @@ _ENDINGS = {
     "'s": "", "s": "", "es": "", "ed": "", "ing": "IH NG", "er": "ER", "ers": "ER Z", "est": "AH S T", "ly": "L IY",
     "ness": "N AH S", "less": "L AH S", "ful": "F AH L", "ment": "M AH N T", "able": "AH B AH L", "ship": "SH IH P",
 }  # fmt: skip
+
+Lookup = Callable[[str], str | None]
 
 
 def transcript(path: Path, table: Mapping[str, str]) -> str | None:

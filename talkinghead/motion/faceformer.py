@@ -40,8 +40,6 @@ class FaceFormerConfig:
     behind, ahead: features heard before the frame's own two, and after the first of them
     styles:   numbers that say how to speak (see motion.style); 0 for none
     phones:   phones that are told from the features (see motion.phones); 0 for none
-    narrow:   numbers beside the phones' probabilities that frames hear of a feature, so that they follow what is said
-              and not the voice that says it; 0 lets them hear the whole feature
     strength: style that is neutral: where sound is ambiguous a network moves by the mean of what it might be, which
               is less than people move, so that it must be asked for more
     seal:     probabilities of p, b or m from which lips begin to shut, and at which they are shut
@@ -60,7 +58,6 @@ class FaceFormerConfig:
     ahead: int = 4
     styles: int = 0
     phones: int = 0
-    narrow: int = 0
     strength: float = 1.0
     seal: tuple[float, float] = (0.2, 0.55)
     bite: float = 0.0
@@ -85,8 +82,6 @@ class FaceFormerConfig:
 
     def _check_lips(self) -> None:
         """Raise ValueError unless what comes of the phones is possible."""
-        if not 0 <= self.narrow <= self.features or (self.narrow and not self.phones):
-            raise ValueError(f"narrow must be 0 to features, {self.features}, and needs phones, not {self.narrow}")
         if not 0 <= self.bite <= 1:
             raise ValueError(f"bite must be 0 to 1, not {self.bite}")
         if self.rest is not None and not (self.phones and 0 <= self.rest[0] < self.rest[1] <= 1):
@@ -139,8 +134,7 @@ class FaceFormer(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.narrow = nn.Linear(config.features, config.narrow) if config.narrow else None
-        self.hear_features = nn.Linear(config.narrow + config.phones if config.narrow else config.features, width)
+        self.hear_features = nn.Linear(config.features, width)
         self.embed = nn.Linear(CHANNELS, width)
         self.layers = nn.ModuleList(DecoderLayer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
@@ -159,9 +153,6 @@ class FaceFormer(nn.Module):
 
         The features must reach `behind` beyond the first frame's own two, and `ahead` - 1 beyond the last one's.
         """
-        if self.narrow is not None and self.phones is not None:
-            said = torch.softmax(self.phones(features), dim=-1)
-            features = torch.cat([self.narrow(features), said], dim=-1)  # [B, A, narrow + phones]
         memory = self.hear_features(features)  # [B, A, D]
         layers = cast("list[DecoderLayer]", self.layers)
         return Heard(tuple(layer.hear(memory, self.config.band) for layer in layers))

@@ -1,4 +1,4 @@
-"""A corpus of speech with known mouths: synthesised or recorded, degraded, heard as Whisper hears it, articulated.
+"""A corpus of speech with known mouths: synthesised, degraded, heard as Whisper hears it, articulated.
 
     OUT/manifest.json       settings, voices with licences, shards with their split
     OUT/<voice>-<k>.npz     clips of 8 to about 20 seconds one after the other:
@@ -10,9 +10,8 @@
         lengths     [clips]      int32, A of each clip
 
 Splits: `train` is degraded, several copies; `validation` is other speech of the same voices and `held_out` are voices
-never trained on, both nearly clean; recordings are few and only train. A shard depends on the seed, its voice and its
-number alone, so that any number of processes gives the same corpus and an interrupted one is taken up where it
-stopped.
+never trained on, both nearly clean. A shard depends on the seed, its voice and its number alone, so that any number
+of processes gives the same corpus and an interrupted one is taken up where it stopped.
 """
 
 from __future__ import annotations
@@ -41,13 +40,11 @@ from ..motion.prosody import Prosody, head_pose
 from ..motion.style import NEUTRAL, Style
 from .augment import breathe_in, change_pitch, change_speed, degrade, set_level
 from .batches import read_manifest
-from .recordings import RECORDINGS, RecordedVoice
 from .sentences import english_words
 from .synthesisers import HELD_OUT, VOICES, Utterance, Voice, speak_for
 from .workers import as_finished
 
-VERSION = 3
-SPEAKERS: tuple[Voice, ...] = (*VOICES, *RECORDINGS)
+VERSION = 2
 SHARD_MINUTES = 5.0  # of speech, before copies
 VALIDATION = 0.04  # share of each voice's speech
 CLIP_SECONDS = 8.0  # a clip ends with the utterance that fills them
@@ -89,7 +86,7 @@ def make_corpus(
 ) -> Path:
     """Make a corpus in folder `out`, or finish one that was begun with the same settings.
 
-    hours:    of speech, shared among the voices; training uses it `copies` times
+    hours:    of speech synthesised, shared among the voices; training uses it `copies` times
     voices:   names of the voices to use; None takes all that are installed
     progress: show a bar; None shows it on a terminal
 
@@ -124,14 +121,11 @@ def plan(voices: Sequence[Voice], hours: float, seed: int, copies: int) -> list[
     for voice in voices:
         seconds = hours * 3600 * voice.minutes / total
         judged = seconds if voice.name in HELD_OUT else VALIDATION * seconds
-        if isinstance(voice, RecordedVoice):  # says the same again and again: nothing of it is new to judge by
-            judged = 0.0
         count = math.ceil((seconds - judged) / (60 * SHARD_MINUTES))
         for number in range(count):
             jobs.append(Job(voice.name, number, "train", (seconds - judged) / count, copies, seed))
         split = "held_out" if voice.name in HELD_OUT else "validation"
-        if judged:
-            jobs.append(Job(voice.name, count, split, judged, 1, seed))
+        jobs.append(Job(voice.name, count, split, judged, 1, seed))
     return jobs
 
 
@@ -142,7 +136,7 @@ def make_shard(job: Job, folder: Path) -> Shard:
 
     numbers = np.random.SeedSequence([job.seed, zlib.crc32(job.voice.encode()), job.number])
     random = np.random.default_rng(numbers)
-    voice = next(voice for voice in SPEAKERS if voice.name == job.voice)
+    voice = next(voice for voice in VOICES if voice.name == job.voice)
     said = list(speak_for(voice, Random(int(random.integers(2**62))), job.seconds))
     babble = _babble(said, random)
     tracks: dict[str, list[NDArray[Any]]] = {"mel": [], "expression": [], "pose": [], "phones": [], "style": []}
@@ -244,7 +238,7 @@ def _babble(said: Sequence[Utterance], random: Generator) -> NDArray[np.float32]
 
 def _installed(names: Sequence[str] | None) -> list[Voice]:
     """The voices to use; raises InputError for one that is unknown or not installed, or if there are none."""
-    installed = [voice for voice in SPEAKERS if voice.installed()]
+    installed = [voice for voice in VOICES if voice.installed()]
     if names is not None:
         missing = sorted(set(names) - {voice.name for voice in installed})
         if missing:

@@ -100,7 +100,7 @@ class FliteVoice:
         stretch = f"duration_stretch={random.uniform(0.78, 1.25):.2f}"
         command = ["flite", "-voice", self.voice, "--setf", stretch, "-psdur", "-t", text, "-o", str(wav)]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return as_utterance(self.name, *_read_wav(wav), _from_ends(_flite_ends(listed)), arpabet)
+        return _utterance(self.name, *_read_wav(wav), _from_ends(_flite_ends(listed)), arpabet)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class FestivalVoice:
             return None
         rows = [line.split() for line in segs.read_text(encoding="utf-8", errors="replace").splitlines()]
         ends = [(float(row[0]), row[2]) for row in rows if len(row) == 3]
-        return as_utterance(self.name, *_read_wav(wav), _from_ends(ends), self.reader)
+        return _utterance(self.name, *_read_wav(wav), _from_ends(ends), self.reader)
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class EspeakVoices:
         segments = [(s, e, symbol) for (s, symbol), e in zip(events, ends, strict=True) if e > s]
         if starts[0] > 0:
             segments.insert(0, (0.0, starts[0], ""))
-        return as_utterance(self.name, samples, rate, correct_late_stops(segments), ipa)
+        return _utterance(self.name, samples, rate, correct_late_stops(segments), ipa)
 
 
 _CMU, _LGPL2 = "CMU/CSTR (BSD-like)", "LGPL-2.0-or-later"
@@ -271,7 +271,7 @@ def _flite_ends(listed: str) -> list[tuple[float, str]]:
     return ends
 
 
-def as_utterance(
+def _utterance(
     voice: str, samples: NDArray[np.int16], rate: int, segments: list[Segment], reader: Reader
 ) -> Utterance | None:
     """Bring a synthesiser's answer to 16 kHz and canonical phones; None if its phone times cannot be right."""
