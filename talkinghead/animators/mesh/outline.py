@@ -17,7 +17,7 @@ SKIN = (0.75, 1.0)  # of that way: what is there is taken for skin
 MOST = 0.25  # of that way: what reaches farther in, as whiskers and shadows do, belongs to the face
 SAMPLES, FINER = 33, 4  # places along the way, and ways from between two landmarks
 UNLIKE, LEAST = 0.25, 16  # of the most that colours differ from skin, and levels of 255: what differs by less is skin
-STRETCHED = (0.1, 0.6)  # by how much wider than in the portrait the way is where it begins, and where it is all skin
+STRETCHED = (0.02, 0.2)  # by how much wider than in the portrait the way is where it begins, and where it is all skin
 
 
 @dataclass(frozen=True, eq=False)
