@@ -29,6 +29,10 @@ SATURATED, LID_TONE = 1.2, 0.95
 OWN = 0.5  # of its hue is what the shadow shows
 TONED = 0.85  # of the shadow goes
 ENDS = 0.5  # of half an eye's width: there towards its corners, shadows stay
+SMOOTH_SKIN = (50, 280, 101, 330)  # landmarks on the cheeks, away from nose and mouth
+REACH = 0.09  # face heights: half the side of the square of a cheek whose detail is taken
+COARSE = (3.5, 4.5)  # levels of 255, of film grain: between them the detail turns from noise to canvas and cracks
+OUTLIERS = 1.5  # standard deviations: moles are cut off there, and cracks are fainter on a lid than on a cheek
 STRETCHED = (0.65, 0.35)  # pixels of the portrait per pixel: smoothing begins at the first, is complete at the second
 
 
@@ -38,7 +42,7 @@ class LidSkin:
 
     left, top: of the box in the portrait
     smooth:    [h, w, 3]
-    grain:     [64, 64, 1] the detail, as a tile of noise
+    grain:     [h, w, 1 or 3] the detail, as a tile: noise, or what a cheek shows of it
     """
 
     left: int
@@ -66,7 +70,7 @@ class LidSkin:
         total = cv2.GaussianBlur(skin, (0, 0), size)[..., None]
         smooth = cv2.GaussianBlur(part * skin[..., None], (0, 0), size) / total
         smooth = np.rint(without_shadow(smooth, landmarks[:, :2] - [left, top], size)).astype(np.uint8)
-        return cls(left, top, smooth, film_grain(image, landmarks))
+        return cls(left, top, smooth, skin_grain(image, landmarks, size))
 
     def calm(self, region: Frame, where: Array, points: Array, shut: bool) -> None:
         """Redraw lids that are stretched with smooth skin and fresh grain.
@@ -122,7 +126,33 @@ def without_shadow(smooth: Array, points: Array, size: float) -> Array:
     return smooth
 
 
-def risen(values: Array, ends: tuple[float, float]) -> Array:
+def risen(values: Array | float, ends: tuple[float, float]) -> Array:
     """How far `values` are from the first to the second of `ends`: 0 to 1."""
-    share: Array = np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1)
+    share: Array = np.clip((np.asarray(values) - ends[0]) / (ends[1] - ends[0]), 0, 1)
     return share
+
+
+def skin_grain(image: Frame, landmarks: Array, size: float) -> Array:
+    """A tile [h, w, 1 or 3] of the skin's detail below `size` pixels: noise, but on a coarse ground the ground itself.
+
+    Noise looks like orange peel beside a canvas' weave or cracks in paint. The tile is mirrored, so it has no seams.
+    """
+    noise = film_grain(image, landmarks)
+    share = float(risen(float(noise.std()), COARSE))
+    reach = int(REACH * np.ptp(landmarks[:, 1]))
+    if share == 0 or reach < 8:
+        return noise
+    tiles = []
+    for x, y in landmarks[list(SMOOTH_SKIN), :2].astype(int):
+        part = image[max(0, y - reach) : max(0, y + reach), max(0, x - reach) : max(0, x + reach)].astype(np.float32)
+        if part.shape[:2] == (2 * reach, 2 * reach):
+            tiles.append(part - cv2.GaussianBlur(part, (0, 0), size))
+    if not tiles:
+        return noise
+    tile = min(tiles, key=lambda tile: float(np.abs(tile).mean()))  # the calmest: lids have finer skin than cheeks
+    most = OUTLIERS * 1.48 * float(np.median(np.abs(tile)))  # the median deviation of a normal one of 1 is 1/1.48
+    tile = np.clip(tile, -most, most)
+    tile = np.concatenate([tile, tile[::-1]])
+    tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
+    grain: Array = tile * share + tiled(noise, *tile.shape[:2]) * (1 - share)
+    return grain
