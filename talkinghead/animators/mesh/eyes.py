@@ -35,6 +35,10 @@ LASHES = 0.07  # of the eye's width: how far lashes and the lid's shadow reach o
 # how bluntly it ends; and which percentile of the colours at the upper lid's edge it has.
 LINE, HANG, BLUNT, DARKEST = 0.075, 0.015, 0.4, 3
 LIMBUS = 0.12  # of the iris' radius: how soft its rim is
+RIM = 1.2  # of the iris' radius: lashes outside are told apart from it
+FAINTEST = 20  # which percentile of the lashes outside, at each place the darkest, they count with
+MISTAKEN = (20, 45)  # levels of 255 by which they are lighter: the iris is taken for lashes hardly, or surely
+LIKE_THOSE = 0.6  # how much of the difference the line is lighter then: one without contrast is no shut eye
 SEEN = 1.0  # pixels of motion at which the eyeball is fully redrawn
 
 
@@ -99,7 +103,7 @@ class Eye:
             white=white,
             centre=centre,
             radius=radius,
-            lashes=np.percentile(dark, DARKEST, axis=0).astype(np.float32),
+            lashes=lash_colour(np.percentile(dark, DARKEST, axis=0), image, landmarks, upper, iris),
             opening=max(float((lids_apart(landmarks, upper, lower) @ across(landmarks, upper)).max()), 1e-3),
             width=width,
         )
@@ -228,6 +232,29 @@ def across(face: Array, upper: Group | NDArray[np.intp]) -> Array:
 def lids_apart(face: Array, upper: Group | NDArray[np.intp], lower: Group | NDArray[np.intp]) -> Array:
     """From each landmark of the upper lid's edge to that of the lower one: [9, 2] pixels."""
     return face[list(lower), :2] - face[list(upper), :2]
+
+
+def lash_colour(darkest: Array, image: Frame, landmarks: Array, upper: Group, iris: Group) -> Array:
+    """The colour [3] of the portrait's own line of lashes; `darkest` [3] is that of the upper lid's edge.
+
+    It is faint on some, and what is dark there is an iris that the tracker left above the edge: so it is if lashes
+    outside the iris, between the edge and the crease, are much lighter. Then the line is more like those.
+    """
+    eye = np.isin(LID_EDGE, upper)
+    edge, crease = landmarks[LID_EDGE[eye], None, :2], landmarks[CREASE[eye], None, :2]
+    places = (edge + np.linspace(-0.2, 1, 16)[:, None] * (crease - edge)).astype(np.float32)
+    seen = cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    centre = landmarks[iris[0], :2]
+    radius = np.linalg.norm(landmarks[list(iris[1:]), :2] - centre, axis=1).mean()
+    hidden = np.linalg.norm(places - centre, axis=2) < RIM * radius
+    shown = ~hidden.all(1)
+    if not shown.any():
+        return darkest
+    brightness = np.where(hidden, np.inf, seen.mean(2))[shown]
+    lashes = np.take_along_axis(seen[shown], brightness.argmin(1)[:, None, None], axis=1)[:, 0]
+    lighter = np.percentile(lashes, FAINTEST, axis=0) - darkest
+    colour: Array = darkest + LIKE_THOSE * np.clip(np.interp(lighter.mean(), MISTAKEN, (0, 1)), 0, 1) * lighter
+    return colour.astype(np.float32)
 
 
 def mirror_iris(box: Frame, seen: Mask, centre: Array, iris: Mask) -> tuple[Frame, Mask]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...face.landmarks import LEFT_EYE, RIGHT_EYE
 from ...types import Array, Frame
-from .light import film_grain, tiled
+from .light import LUMA, film_grain, tiled
 from .opening import extent
 
 # Around the skin between each upper lid's crease and the brow.
@@ -18,6 +18,21 @@ LIDS = (
     np.array((467, 260, 259, 257, 258, 286, 414, 342, 445, 444, 443, 442, 441, 413)),
 )
 DETAIL = 0.008  # face heights: what is finer makes streaks when it is stretched
+BELOW = (np.array((228, 229, 230, 231, 232)), np.array((448, 449, 450, 451, 452)))  # landmarks of skin under each eye
+# Shares of that skin's brightness and of its colour (the largest channel less the smallest) that a lid has less of: the
+# shadow of lashes begins where both are at the first, and is all there is at the second. Skin that is only turned from
+# the light, and make-up, keep their colour.
+DARKER, PALER = (0.15, 0.35), (0.1, 0.4)
+PLAIN = 3  # levels of 255: a picture with less colour has no grey shadows
+# A lid without the shadow is so much of that skin in the shade, which saturates colours: their power, then their share.
+SATURATED, LID_TONE = 1.2, 0.95
+OWN = 0.5  # of its hue is what the shadow shows
+TONED = 0.85  # of the shadow goes
+ENDS = 0.5  # of half an eye's width: there towards its corners, shadows stay
+SMOOTH_SKIN = (50, 280, 101, 330)  # landmarks on the cheeks, away from nose and mouth
+REACH = 0.09  # face heights: half the side of the square of a cheek whose detail is taken
+COARSE = (3.5, 4.5)  # levels of 255, of film grain: between them the detail turns from noise to canvas and cracks
+OUTLIERS = 1.5  # standard deviations: moles are cut off there, and cracks are fainter on a lid than on a cheek
 STRETCHED = (0.65, 0.35)  # pixels of the portrait per pixel: smoothing begins at the first, is complete at the second
 
 
@@ -27,7 +42,7 @@ class LidSkin:
 
     left, top: of the box in the portrait
     smooth:    [h, w, 3]
-    grain:     [64, 64, 1] the detail, as a tile of noise
+    grain:     [h, w, 1 or 3] the detail, as a tile: noise, or what a cheek shows of it
     """
 
     left: int
@@ -53,8 +68,9 @@ class LidSkin:
             cv2.fillPoly(skin, [outline], 0.02)
             cv2.polylines(skin, [outline], True, 0.02, max(1, round(2 * size)))
         total = cv2.GaussianBlur(skin, (0, 0), size)[..., None]
-        smooth = np.rint(cv2.GaussianBlur(part * skin[..., None], (0, 0), size) / total).astype(np.uint8)
-        return cls(left, top, smooth, film_grain(image, landmarks))
+        smooth = cv2.GaussianBlur(part * skin[..., None], (0, 0), size) / total
+        smooth = np.rint(without_shadow(smooth, landmarks[:, :2] - [left, top], size)).astype(np.uint8)
+        return cls(left, top, smooth, skin_grain(image, landmarks, size))
 
     def calm(self, region: Frame, where: Array, points: Array, shut: bool) -> None:
         """Redraw lids that are stretched with smooth skin and fresh grain.
@@ -81,3 +97,62 @@ class LidSkin:
             skin = smooth + tiled(self.grain, *source.shape[:2])
             part = region[top:bottom, left:right]
             part[...] = np.rint(np.clip(part + (skin - part) * much, 0, 255))
+
+
+def without_shadow(smooth: Array, points: Array, size: float) -> Array:
+    """`smooth` [H, W, 3] with upper lids in the tone of the skin below the eyes, where lashes shade them grey.
+
+    points: [478, 2] the landmarks, in pixels
+    size:   pixels: how soft the change is
+    """
+    y, x = np.indices(smooth.shape[:2], np.float32)
+    for lid, eye, below in zip(LIDS, (RIGHT_EYE, LEFT_EYE), BELOW, strict=True):
+        places = points[below].astype(np.float32)[None]
+        tone = np.median(cv2.remap(smooth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0], axis=0)
+        darker = 1 - smooth @ LUMA / max(float(tone @ LUMA), 1)
+        paler = 1 - (np.ptp(smooth, axis=2) + PLAIN) / (float(np.ptp(tone)) + PLAIN)
+        corners = points[[eye[0], eye[8]]]
+        middle, half = corners.mean(0), (corners[1] - corners[0]) / 2
+        along = ((x - middle[0]) * half[0] + (y - middle[1]) * half[1]) / max(float(half @ half), 1)
+        bare = 255 * LID_TONE * (tone / 255) ** SATURATED
+        lit = smooth * (bare @ LUMA / np.maximum(smooth @ LUMA, 1))[..., None]
+        share = risen(darker, DARKER) * risen(paler, PALER) * np.clip((1 - np.abs(along)) / ENDS, 0, 1)
+        inside = np.zeros_like(x)
+        hull = cv2.convexHull(np.round(points[[*lid, *eye]]).astype(np.int32))
+        cv2.fillConvexPoly(inside, hull, 1)
+        cv2.polylines(inside, [hull], True, 1, max(1, round(2 * size)))  # the blur leaves the lid inside
+        share = cv2.GaussianBlur((share * inside).astype(np.float32), (0, 0), size)[..., None]
+        smooth = smooth + (bare + OWN * (lit - bare) - smooth) * TONED * share
+    return smooth
+
+
+def risen(values: Array | float, ends: tuple[float, float]) -> Array:
+    """How far `values` are from the first to the second of `ends`: 0 to 1."""
+    share: Array = np.clip((np.asarray(values) - ends[0]) / (ends[1] - ends[0]), 0, 1)
+    return share
+
+
+def skin_grain(image: Frame, landmarks: Array, size: float) -> Array:
+    """A tile [h, w, 1 or 3] of the skin's detail below `size` pixels: noise, but on a coarse ground the ground itself.
+
+    Noise looks like orange peel beside a canvas' weave or cracks in paint. The tile is mirrored, so it has no seams.
+    """
+    noise = film_grain(image, landmarks)
+    share = float(risen(float(noise.std()), COARSE))
+    reach = int(REACH * np.ptp(landmarks[:, 1]))
+    if share == 0 or reach < 8:
+        return noise
+    tiles = []
+    for x, y in landmarks[list(SMOOTH_SKIN), :2].astype(int):
+        part = image[max(0, y - reach) : max(0, y + reach), max(0, x - reach) : max(0, x + reach)].astype(np.float32)
+        if part.shape[:2] == (2 * reach, 2 * reach):
+            tiles.append(part - cv2.GaussianBlur(part, (0, 0), size))
+    if not tiles:
+        return noise
+    tile = min(tiles, key=lambda tile: float(np.abs(tile).mean()))  # the calmest: lids have finer skin than cheeks
+    most = OUTLIERS * 1.48 * float(np.median(np.abs(tile)))  # the median deviation of a normal one of 1 is 1/1.48
+    tile = np.clip(tile, -most, most)
+    tile = np.concatenate([tile, tile[::-1]])
+    tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
+    grain: Array = tile * share + tiled(noise, *tile.shape[:2]) * (1 - share)
+    return grain
