@@ -9,12 +9,14 @@ from skimage.data import astronaut
 
 from talkinghead import Portrait
 from talkinghead.animators.mesh.animator import Sitter
+from talkinghead.animators.mesh.eyes import RIGHT_UPPER, lash_colour
 from talkinghead.animators.mesh.field import nearness
 from talkinghead.animators.mesh.shading import Shading, vertex_normals
+from talkinghead.animators.mesh.skin import LIDS, skin_grain, without_shadow
 from talkinghead.animators.mesh.warp import ZOOM
 from talkinghead.blendshapes import INDEX
 from talkinghead.face.geometry import Head, move_face
-from talkinghead.face.landmarks import LIPS, LOWER_LIP, UPPER_LIP
+from talkinghead.face.landmarks import LEFT_EYE, LIPS, LOWER_LIP, RIGHT_EYE, RIGHT_IRIS, UPPER_LIP
 from talkinghead.face.matte import person_matte
 from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.image import load_image
@@ -174,3 +176,65 @@ def test_hair_at_the_edge_of_a_cheek_is_not_stretched_over_it(portrait: Portrait
     assert dark[1] > 100
     assert dark[0] < 0.5 * dark[1]
     assert np.array_equal(draw(locks, motion()), image)
+
+
+def shaded_lids(portrait: Portrait, lid: tuple[int, int, int]) -> tuple[Array, Array, Array]:
+    """A plain face of skin with lids of another colour, where those are, and the face without a shadow on them."""
+    face = np.full(portrait.image.shape, (210, 160, 130), np.float32)
+    points = portrait.landmarks[:, :2]
+    lids = np.zeros(face.shape[:2], np.uint8)
+    for group, eye in zip(LIDS, (RIGHT_EYE, LEFT_EYE), strict=True):
+        hull = cv2.convexHull(np.round(points[[*group, *eye]]).astype(np.int32))
+        cv2.fillConvexPoly(lids, hull, 1)
+    face[lids > 0] = lid
+    return face, lids > 0, without_shadow(face, points, 2.0)
+
+
+def test_grey_shade_on_a_lid_becomes_skin(portrait: Portrait) -> None:
+    face, lids, lit = shaded_lids(portrait, (100, 98, 96))
+    tone = np.array([210, 160, 130])
+
+    assert np.ptp(lit[lids].mean(0)) > 20  # as skin is: more red than blue; it was 4
+    assert np.abs(lit[lids] - tone).mean() < 0.7 * np.abs(face[lids] - tone).mean()
+    assert np.array_equal(lit[200:], face[200:])
+
+
+@pytest.mark.parametrize("lid", [(200, 150, 120), (130, 70, 40)], ids=["as skin", "brown make-up"])
+def test_lids_that_are_no_greyer_than_skin_keep_their_colour(portrait: Portrait, lid: tuple[int, int, int]) -> None:
+    face, lids, lit = shaded_lids(portrait, lid)
+    assert np.abs(lit[lids] - face[lids]).max() < 1
+
+
+def test_lids_of_a_picture_without_colours_stay_without(portrait: Portrait) -> None:
+    grey = np.repeat(cv2.cvtColor(portrait.image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.float32)
+    lit = without_shadow(grey, portrait.landmarks[:, :2], 2.0)
+    assert np.ptp(lit, axis=2).max() < 1
+
+
+def test_paint_shows_its_ground_on_a_lid_and_a_photo_noise(portrait: Portrait) -> None:
+    rng = np.random.default_rng(0)
+    stripes = 12 * np.sign(np.sin(np.arange(512) * 2))[None, :, None]  # the weave of a canvas
+    canvas = np.clip(150 + stripes + rng.normal(0, 2, (512, 512, 3)), 0, 255).astype(np.uint8)
+    photo = np.clip(150 + rng.normal(0, 1, (512, 512, 3)), 0, 255).astype(np.uint8)
+
+    woven = skin_grain(canvas, portrait.landmarks, 4.0).mean(2)
+    noise = skin_grain(photo, portrait.landmarks, 4.0).mean(2)
+
+    assert woven.std() > 3 * noise.std()
+    assert woven.mean(0).std() > 0.8 * woven.std()  # every row shows the same stripes
+    assert noise.mean(0).std() < 0.5 * noise.std()
+
+
+def test_a_line_of_lashes_is_not_as_dark_as_an_iris_above_the_lid(portrait: Portrait) -> None:
+    skin, hazel, black = (np.full(3, level, np.float32) for level in (200, 120, 20))
+    upper, iris = RIGHT_UPPER, RIGHT_IRIS
+    picture = np.full(portrait.image.shape, skin, np.float32)
+    places = portrait.landmarks[list(upper), :2].round().astype(np.int32)
+    cv2.polylines(picture, [places], False, hazel.tolist(), 9)
+    image = picture.astype(np.uint8)
+
+    faint = lash_colour(black, image, portrait.landmarks, upper, iris)
+    own = lash_colour(hazel, image, portrait.landmarks, upper, iris)
+
+    assert black.mean() + 20 < faint.mean() < hazel.mean()
+    assert np.allclose(own, hazel, atol=5)
