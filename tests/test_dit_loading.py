@@ -172,7 +172,13 @@ def test_a_folder_of_something_else_is_told_what_is_wanted(tmp_path: Path) -> No
     assert "siglip" in caught.value.hint
 
 
-def test_size_and_licences_are_told_before_a_download(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [("Skywork/SkyReels-A1", None, loading.REVISION), ("Skywork/SkyReels-A1", "abc", "abc"), ("some/copy", None, None)],
+)
+def test_size_and_licences_are_told_before_a_download_of_one_revision(
+    monkeypatch: pytest.MonkeyPatch, tiny: Path, name: str, given: str | None, wanted: str | None
+) -> None:
     asked: dict[str, Any] = {}
 
     def resolve(name: str, **options: Any) -> Path:
@@ -184,9 +190,9 @@ def test_size_and_licences_are_told_before_a_download(monkeypatch: pytest.Monkey
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
     with pytest.warns(TalkingHeadWarning, match=r"GB.*Skywork Community License.*CogVideoX License.*commercial"):
-        find_folder("Skywork/SkyReels-A1", revision="abc")
+        find_folder(name, revision=given)
 
-    assert asked["revision"] == "abc"
+    assert asked["revision"] == wanted
     assert not any("text_encoder" in pattern or pattern.startswith("*.") for pattern in asked["patterns"])
 
 

@@ -23,6 +23,7 @@ from .networks import Networks
 from .transformer import FaceProjection, VideoTransformer
 
 PUBLIC = "Skywork/SkyReels-A1"
+REVISION = "e8f62f871898c2323750f26614086e52b6e1ea15"  # of it: the commit that other public projects pin, too
 ROOTS = ("", "SkyReels-A1-5B", "pretrained_models/SkyReels-A1-5B")  # where a download may keep the networks
 FACE_ENCODER = "siglip-so400m-patch14-384"
 PARTS = ("transformer", "vae", "pose_guider", FACE_ENCODER, "scheduler")
@@ -85,9 +86,12 @@ def find_folder(
 
     parts:  what the folder must hold; only that is downloaded, so not the text encoder
     notice: of size and licence, a warning before a download
+    revision: of a hub repository; None is REVISION of the public one, and the newest of another
 
     Raises WeightsMissing.
     """
+    if revision is None and name == PUBLIC:
+        revision = REVISION
     patterns = [f"*{part}/*.{kind}" for part in parts for kind in ("json", "safetensors")]
     patterns += [pattern.removeprefix("*") for pattern in patterns]
     local = Path(name).is_dir()
