@@ -199,11 +199,11 @@ def test_size_and_licences_are_told_before_a_download_of_one_revision(
 def test_what_was_downloaded_before_is_not_announced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path
 ) -> None:
-    snapshot = tmp_path / "models--Skywork--SkyReels-A1" / "snapshots" / "abc"
+    snapshot = tmp_path / "models--Skywork--SkyReels-A1" / "snapshots" / loading.REVISION
     shutil.copytree(tiny / "transformer", snapshot / "transformer")
     refs = tmp_path / "models--Skywork--SkyReels-A1" / "refs"
     refs.mkdir()
-    (refs / "main").write_text("abc")
+    (refs / "main").write_text(loading.REVISION)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
     for part in ("vae", "pose_guider", "scheduler", "siglip-so400m-patch14-384"):
