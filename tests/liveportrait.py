@@ -10,20 +10,26 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from skimage.data import astronaut
 from torch import Tensor, nn
 
 from talkinghead import Motion, Portrait
+from talkinghead.animators.liveportrait import LivePortraitAnimator
 from talkinghead.animators.liveportrait.adapter import displacements, unposed
+from talkinghead.animators.liveportrait.animator import Sitter
 from talkinghead.animators.liveportrait.appearance import AppearanceExtractor
 from talkinghead.animators.liveportrait.generator import Generator
 from talkinghead.animators.liveportrait.heads import EyeRetargeting, LipRetargeting, Stitching
+from talkinghead.animators.liveportrait.loading import Networks
 from talkinghead.animators.liveportrait.motion_extractor import MotionExtractor
 from talkinghead.animators.liveportrait.sizes import PUBLIC, Sizes
 from talkinghead.animators.liveportrait.transform import KeypointMotion, turn
 from talkinghead.animators.liveportrait.warping import WarpingModule
 from talkinghead.blendshapes import INDEX
 from talkinghead.face.geometry import Head, move_face
+from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.types import Array
 
 from .shared import SHARED
@@ -165,3 +171,28 @@ def wave(frames: int, seed: int = 0) -> KeypointMotion:
         (1.3 + 0.05 * np.sin(time)).astype(np.float32),
         (0.03 * np.sin(time + random.normal(size=3))).astype(np.float32),
     )
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Portrait:
+    return MediaPipeTracker()(astronaut())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def animator(folder: Path) -> LivePortraitAnimator:
+    return LivePortraitAnimator.open(folder)
+
+
+@pytest.fixture(scope="module")
+def networks(animator: LivePortraitAnimator) -> Networks:
+    return animator.networks
+
+
+@pytest.fixture(scope="module")
+def sitter(animator: LivePortraitAnimator, portrait: Portrait) -> Sitter:
+    return Sitter.of(animator, portrait)

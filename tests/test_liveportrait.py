@@ -16,41 +16,17 @@ from talkinghead.animators.liveportrait import LivePortraitAnimator
 from talkinghead.animators.liveportrait.adapter import LandmarkMap, known_offsets
 from talkinghead.animators.liveportrait.animator import TURN_LIMIT, Sitter
 from talkinghead.animators.liveportrait.crop import portrait_square
-from talkinghead.animators.liveportrait.loading import Networks
 from talkinghead.animators.liveportrait.transform import angles
 from talkinghead.cli import app
 from talkinghead.errors import WeightsMissing
 from talkinghead.face.geometry import move_face
-from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.types import Array
 from talkinghead.video import open_video
 
-from .liveportrait import motion, moved, write_tiny
+from . import liveportrait as tiny
+from .liveportrait import motion, moved
 
-
-@pytest.fixture(scope="module")
-def portrait() -> Portrait:
-    return MediaPipeTracker()(astronaut())
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def animator(folder: Path) -> LivePortraitAnimator:
-    return LivePortraitAnimator.open(folder)
-
-
-@pytest.fixture(scope="module")
-def networks(animator: LivePortraitAnimator) -> Networks:
-    return animator.networks
-
-
-@pytest.fixture(scope="module")
-def sitter(animator: LivePortraitAnimator, portrait: Portrait) -> Sitter:
-    return Sitter.of(animator, portrait)
+portrait, folder, animator, networks, sitter = tiny.portrait, tiny.folder, tiny.animator, tiny.networks, tiny.sitter
 
 
 def test_frames_have_the_pictures_size_and_only_the_face_changes(

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from skimage.data import astronaut
 
 from talkinghead import Portrait, TalkingHead
 from talkinghead.animators.liveportrait import LivePortraitAnimator
@@ -14,26 +13,13 @@ from talkinghead.animators.liveportrait.crop import Paste, Square, face_square
 from talkinghead.animators.liveportrait.drive import Driver, Face, Options, drive, drive_animal
 from talkinghead.animators.liveportrait.smoothing import smoothed, smoothed_rotation
 from talkinghead.animators.liveportrait.transform import KeypointMotion, turn
-from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.types import Array
 from talkinghead.video import write_video
 
-from .liveportrait import wave, write_tiny
+from . import liveportrait as tiny
+from .liveportrait import wave
 
-
-@pytest.fixture(scope="module")
-def portrait() -> Portrait:
-    return MediaPipeTracker()(astronaut())
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def animator(folder: Path) -> LivePortraitAnimator:
-    return LivePortraitAnimator.open(folder)
+portrait, folder, animator = tiny.portrait, tiny.folder, tiny.animator
 
 
 class NoHeads:

@@ -28,31 +28,13 @@ from talkinghead.blendshapes import INDEX
 from talkinghead.cli import app
 from talkinghead.errors import CheckpointMismatch, VideoUnreadable
 from talkinghead.face.geometry import Head, move_face
-from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.types import Array, Frame
 from talkinghead.video import open_video, write_video
 
+from . import liveportrait as tiny
 from .liveportrait import wave, write_tiny
 
-
-@pytest.fixture(scope="module")
-def portrait() -> Portrait:
-    return MediaPipeTracker()(astronaut())
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def animator(folder: Path) -> LivePortraitAnimator:
-    return LivePortraitAnimator.open(folder)
-
-
-@pytest.fixture(scope="module")
-def networks(animator: LivePortraitAnimator) -> Networks:
-    return animator.networks
+portrait, folder, animator, networks = tiny.portrait, tiny.folder, tiny.animator, tiny.networks
 
 
 @pytest.fixture(scope="module")

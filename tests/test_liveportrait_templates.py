@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from skimage.data import astronaut
 
 from talkinghead import Portrait
 from talkinghead.animators.liveportrait import LivePortraitAnimator
@@ -16,29 +15,11 @@ from talkinghead.animators.liveportrait.drive import Face
 from talkinghead.animators.liveportrait.template import Template
 from talkinghead.errors import MotionUnreadable, OutputNotWritable
 from talkinghead.face.geometry import move_face
-from talkinghead.face.tracker import MediaPipeTracker
 
-from .liveportrait import motion, wave, write_tiny
+from . import liveportrait as tiny
+from .liveportrait import motion, wave
 
-
-@pytest.fixture(scope="module")
-def portrait() -> Portrait:
-    return MediaPipeTracker()(astronaut())
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def animator(folder: Path) -> LivePortraitAnimator:
-    return LivePortraitAnimator.open(folder)
-
-
-@pytest.fixture(scope="module")
-def sitter(animator: LivePortraitAnimator, portrait: Portrait) -> Sitter:
-    return Sitter.of(animator, portrait)
+portrait, folder, animator, sitter = tiny.portrait, tiny.folder, tiny.animator, tiny.sitter
 
 
 def public_template(frames: int = 4, **changes: Any) -> dict[str, Any]:
