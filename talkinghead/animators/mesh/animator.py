@@ -21,9 +21,8 @@ from .redraw import Redrawer
 from .warp import Warp
 
 TURN_LIMIT = np.radians([8, 12, 8]).astype(np.float32)  # pitch, yaw, roll: beyond, what the picture hides would show
-TURNED = np.radians(
-    [15, 40]
-)  # yaw of the portrait: it may turn less from the first on, and back not at all at the second
+# Yaw of the portrait: it may turn less from the first on, and back not at all at the second.
+TURNED = np.radians([15, 40])
 FARTHER = 0.3  # of the limit: what such a portrait may turn farther away, where its nose would cover its far cheek
 SHIFT_LIMIT = np.array([0.08, 0.08, 0.3], np.float32)  # face heights
 KNEE = 0.7  # of a limit: motion up to there is drawn as it is
