@@ -57,6 +57,8 @@ class WhisperConfig:
     overlap: tokens that neighbouring windows share and blend
     ahead:   tokens that a token hears of what follows it, in each block; None hears its whole window, as the public
              models do, and cannot be streamed
+    adapt:   how much the usual spectrum counts beside that of the window so far when they are taken off: as that many
+             mels (10 ms) of 40 dB above the floor; needs a floor. None takes nothing off, as the public models do
     """
 
     n_mels: int = 80
@@ -67,6 +69,7 @@ class WhisperConfig:
     floor: float | None = -0.5
     overlap: int = 50
     ahead: int | None = None
+    adapt: float | None = None
 
     def __post_init__(self) -> None:
         limits = {"n_ctx": 3000, "n_state": 4096, "n_head": 64, "n_layer": 64}
@@ -81,6 +84,8 @@ class WhisperConfig:
             raise ValueError(f"overlap must be even and at most half of n_ctx, not {self.overlap}")
         if self.ahead is not None and not 0 <= self.ahead < self.n_ctx:
             raise ValueError(f"ahead must be 0 to n_ctx - 1, or none, not {self.ahead}")
+        if self.adapt is not None and (self.floor is None or not 0 < self.adapt <= 1e4):
+            raise ValueError(f"adapt must be above 0 and at most 10000, and needs a floor, not {self.adapt}")
 
     @property
     def look_ahead(self) -> int:
@@ -89,11 +94,38 @@ class WhisperConfig:
 
     def build(self) -> AudioEncoder:
         """A network of these dimensions with random weights, ready for training."""
-        network = AudioEncoder(self.n_mels, self.n_ctx, self.n_state, self.n_head, self.n_layer)
+        dimensions = (self.n_mels, self.n_ctx, self.n_state, self.n_head, self.n_layer)
+        if self.adapt is None or self.floor is None:
+            network = AudioEncoder(*dimensions)
+        else:
+            network = AdaptiveEncoder(*dimensions, adapt=self.adapt, floor=self.floor)
         if self.ahead is not None:
             for block in network.blocks:
                 block.attn = NearAttention(self.n_state, self.n_head, self.n_ctx, self.ahead)
         return network
+
+
+class AdaptiveEncoder(AudioEncoder):  # type: ignore[misc]
+    """openai-whisper's encoder, used to the microphone, room and voice by what it heard of them so far.
+
+    The mean spectrum of speech is taken off, which leaves what changes (cepstral mean normalisation: Atal, J. Acoust.
+    Soc. Am. 55, 1974), so that it hears people as well as the synthesisers it was trained on. The mean is that of the
+    window up to each moment, louder moments counting more, and at first that of a usual voice, which is learned.
+    """
+
+    def __init__(
+        self, n_mels: int, n_ctx: int, n_state: int, n_head: int, n_layer: int, *, adapt: float, floor: float
+    ) -> None:
+        super().__init__(n_mels, n_ctx, n_state, n_head, n_layer)
+        self.adapt, self.floor = adapt, floor
+        self.usual = torch.nn.Parameter(torch.zeros(n_mels, 1))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Features [B, A, D] of log-mels [B, n_mels, 2 A]."""
+        height = (mel.mean(dim=1, keepdim=True) - self.floor).clamp_min(0)  # [B, 1, 2 A]
+        heard = torch.cumsum(height * mel, dim=2) + self.adapt * self.usual
+        features: Tensor = super().forward(mel - heard / (torch.cumsum(height, dim=2) + self.adapt))
+        return features
 
 
 class NearAttention(MultiHeadAttention):  # type: ignore[misc]

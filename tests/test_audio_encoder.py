@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,47 @@ def test_features_that_are_not_finite_are_an_error() -> None:
     "change",
     [
         {"n_mels": 79}, {"n_ctx": 0}, {"n_layer": 10**9}, {"n_state": 10**6}, {"n_state": 130, "n_head": 4},
-        {"n_head": 0}, {"overlap": 51}, {"overlap": 200}, {"overlap": -2},
+        {"n_head": 0}, {"overlap": 51}, {"overlap": 200}, {"overlap": -2}, {"adapt": 0}, {"adapt": 25, "floor": None},
     ],
 )  # fmt: skip
 def test_impossible_dimensions_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         WhisperConfig(**change)
+
+
+@torch.inference_mode()
+def test_an_adaptive_encoder_gets_used_to_a_microphone_and_does_not_look_ahead() -> None:
+    torch.manual_seed(0)
+    near = replace(TINY, ahead=0, n_ctx=250)
+    plain, adaptive = near.build(), replace(near, adapt=25.0).build()
+    mels = torch.rand(1, 80, 500)  # as loud as speech, 0 to 40 dB above the floor of -0.5
+    tone = torch.linspace(0.3, -0.3, 80)[:, None]  # a microphone that hears low sounds better, by 24 dB
+
+    def change(network: torch.nn.Module, other: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = (network(other) - network(mels)).norm(dim=2)[0] / network(mels).norm(dim=2)[0]
+        return features
+
+    ours, theirs = change(adaptive, mels + tone), change(plain, mels + tone)
+    assert ours[200:].mean() < 0.25 * theirs[200:].mean()  # after 4 seconds
+    assert ours[200:].mean() < 0.5 * ours[:10].mean()  # the first fifth of a second knows no microphone yet
+    later = mels.clone()
+    later[:, :, 300:] += 0.5
+    assert change(adaptive, later)[:148].max() < 1e-5 < change(adaptive, later)[160:].min()
+
+
+@torch.inference_mode()
+def test_an_adaptive_encoder_learns_nothing_of_the_microphone_in_silence() -> None:
+    torch.manual_seed(0)
+    network = replace(TINY, ahead=0, adapt=25.0).build()
+    speech, silence = torch.rand(1, 80, 80), torch.full((1, 80, 60), -0.5)
+    wait = torch.cat([speech, silence, speech[:, :, :60]], dim=2)
+
+    taken = []
+    network.conv1.register_forward_pre_hook(lambda _, inputs: taken.append(wait - inputs[0]))
+    network(wait)
+
+    assert torch.allclose(taken[0][:, :, 80:140], taken[0][:, :, 79:80], atol=1e-6)
+    assert (taken[0][:, :, 140:] - taken[0][:, :, 79:80]).abs().max() > 1e-3
 
 
 def saved(folder: Path, encoder: WhisperEncoder, **settings: Any) -> Path:

@@ -1,5 +1,7 @@
 """Sound that comes in pieces: features and motion are those of the whole, a fifth of a second later."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,11 +21,12 @@ NEAR = WhisperConfig(n_ctx=100, n_state=16, n_head=2, n_layer=2, overlap=20, ahe
 FORMER = FaceFormerConfig(features=16, width=16, heads=2, layers=2, period=5, window=12, styles=2, phones=len(PHONES))
 
 
-@pytest.fixture(scope="module")
-def encoder() -> WhisperEncoder:
+@pytest.fixture(scope="module", params=[None, 25.0], ids=["plain", "adaptive"])
+def encoder(request: pytest.FixtureRequest) -> WhisperEncoder:
+    config = replace(NEAR, adapt=request.param)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return WhisperEncoder(NEAR, NEAR.build())
+        return WhisperEncoder(config, config.build())
 
 
 @pytest.fixture(scope="module")
