@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -283,7 +284,20 @@ def test_real_sentences_are_aligned_by_their_words() -> None:
 def spoken(phones: str, least: float) -> Spoken:
     names = phones.split()
     values = least + 0.001 * np.arange(len(names))
-    return Spoken(np.array(names), values, values, values, values)
+    return Spoken(np.array(names), values, values, values, values, np.ones(len(names), bool))
+
+
+def test_lips_that_shut_for_a_neighbour_are_told_from_lips_that_shut_by_mistake() -> None:
+    mouth = Mouth(np.zeros(75), np.zeros(75), np.zeros(75))
+    row = ["ah", "t", "p", "t", "m", "m", "k", "ah", "n", "ah", "d", "sil", "p", "t", "t", "sil"]
+
+    found = Spoken.of([(i / 10, (i + 1) / 10, phone) for i, phone in enumerate(row)], mouth)
+
+    assert list(found.phones[found.alone]) == ["ah", "p", "ah", "n", "ah", "d", "p", "t"]
+    opened = replace(found, least=np.where(found.alone, 0.5, 0.0))
+    stops = ("t", "k", "n", "d")
+    assert closed_share(opened, stops).value == pytest.approx(4 / 7)
+    assert closed_share(opened, stops, alone=True).value == 0
 
 
 def test_figures_are_taken_within_the_phone() -> None:

@@ -169,9 +169,11 @@ def _closed_table(voiced: Sequence[Voiced], noise: float | None) -> Table:
     for group, some in groups(voiced):
         for who, sound in [*sounds(some, noise), ("loudness", "loudness"), ("wrong sound", "wrong sound")]:
             mouth = joined(some, who)
-            rows.append((group, sound, closed_share(mouth, BILABIALS), closed_share(mouth, STOPS)))
-    note = "Least gap under 5 % of GAP_CM. A frozen mouth shuts at none of them."
-    columns = "phones", "mouth", "p b m shut", "t d n k g ng shut"
+            stops = (closed_share(mouth, STOPS, alone=alone) for alone in (False, True))
+            rows.append((group, sound, closed_share(mouth, BILABIALS), *stops))
+    note = "Least gap under 5 % of GAP_CM. A frozen mouth shuts at none of them. Lips that shut for a p b m are shut "
+    note += "already, or still, in the stop beside it: the last column leaves those stops out."
+    columns = "phones", "mouth", "p b m shut", "t d n k g ng shut", "not beside p b m"
     return Table("closed", "Speech with words: lips that shut", columns, rows, note)
 
 

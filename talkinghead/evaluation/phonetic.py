@@ -59,6 +59,7 @@ class Spoken:
     gap:      [P] the mean gap
     rounding: [P] the mean
     bite:     [P] the largest
+    alone:    [P] no p, b or m comes right before or after
     """
 
     phones: NDArray[np.str_]
@@ -66,27 +67,31 @@ class Spoken:
     gap: Track
     rounding: Track
     bite: Track
+    alone: NDArray[np.bool_]
 
     @classmethod
     def of(cls, segments: Sequence[Segment], mouth: Mouth) -> Spoken:
         """`mouth` at the phones in `segments` that are long enough and within it."""
         times = (np.arange(len(mouth.gap)) + 0.5) / FPS
         inside = len(mouth.gap) / FPS
+        lips = [phone in BILABIALS for _, _, phone in segments]
+        beside = [before or after for before, after in zip([False, *lips], [*lips[1:], False], strict=False)]
         rows = []
-        for start, end, phone in segments:
+        for (start, end, phone), near in zip(segments, beside, strict=True):
             if phone == "sil" or end - start < SHORTEST - 1e-9 or end > inside:
                 continue
             looks = np.arange(start - BEFORE, end + AFTER + STEP / 2, STEP)
             gap, rounding, bite = (np.interp(looks, times, track) for track in mouth)
             during = (looks >= start) & (looks <= end)
-            rows.append((phone, gap.min(), gap[during].mean(), rounding.mean(), bite.max()))
-        columns = list(zip(*rows, strict=True)) or [()] * 5
-        return cls(np.array(columns[0], str), *(np.array(column, np.float64) for column in columns[1:]))
+            rows.append((phone, gap.min(), gap[during].mean(), rounding.mean(), bite.max(), not near))
+        columns = list(zip(*rows, strict=True)) or [()] * 6
+        least, mean_gap, rounded, bitten = (np.array(column, np.float64) for column in columns[1:5])
+        return cls(np.array(columns[0], str), least, mean_gap, rounded, bitten, np.array(columns[5], bool))
 
     @classmethod
     def joined(cls, parts: Sequence[Spoken]) -> Spoken:
         """Those of several recordings."""
-        fields = ("phones", "least", "gap", "rounding", "bite")
+        fields = ("phones", "least", "gap", "rounding", "bite", "alone")
         return cls(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
 
     def among(self, phones: Sequence[str]) -> NDArray[np.bool_]:
@@ -121,9 +126,9 @@ def contrast_areas(ours: Spoken, loudness: Spoken, wrong: Spoken, seed: int = 0)
     return found
 
 
-def closed_share(spoken: Spoken, phones: Sequence[str], below: float = SHUT) -> Interval:
-    """The share of `phones` at which the lips shut, phones resampled."""
-    least = spoken.least[spoken.among(phones)]
+def closed_share(spoken: Spoken, phones: Sequence[str], below: float = SHUT, *, alone: bool = False) -> Interval:
+    """The share of `phones` at which the lips shut, phones resampled; of those `alone`, without p b m beside them."""
+    least = spoken.least[spoken.among(phones) & (spoken.alone | (not alone))]
     return mean(least < below) if len(least) >= FEWEST else Interval(float("nan"))
 
 
