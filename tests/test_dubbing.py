@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from skimage.data import astronaut
@@ -13,11 +14,14 @@ from typer.testing import CliRunner
 
 from talkinghead import LowQualityFaceWarning, Motion, NoFaceFound, Portrait, Speech, TalkingHead
 from talkinghead import dubbing as module
+from talkinghead.animators.mesh.lips import LOWER_EDGE, UPPER_EDGE
+from talkinghead.animators.mesh.seam import LOWER_BORDER, UPPER_BORDER, flesh
 from talkinghead.blendshapes import INDEX
 from talkinghead.cli import app
 from talkinghead.demo import demo_speech
 from talkinghead.dubbing import back_and_forth, fitted, played, ranges, redrawing, watch
 from talkinghead.face.footage import Footage, runs, smoothed
+from talkinghead.face.geometry import Head
 from talkinghead.face.landmarks import (
     EYES,
     LEFT_EYE_CORNERS,
@@ -273,6 +277,51 @@ def test_footage_tells_the_clearest_frame_and_leaves_the_upper_face(film: Video)
     assert moved[LOWER_LIP] > 3
     gap = np.linalg.norm(take.sealed[UPPER_LIP] - take.sealed[LOWER_LIP])
     assert gap < 0.01 * eye_distance(take.landmarks)
+
+
+def test_brows_and_nose_do_not_part_lips_that_are_to_be_sealed(film: Video) -> None:
+    footage = watch(MediaPipeTracker(), film)
+    footage.expression[10, [INDEX["noseSneerLeft"], INDEX["noseSneerRight"]]] = 1
+
+    take = footage.take(10, np.zeros((280, 290, 3), np.uint8), np.zeros(52, np.float32))
+
+    gaps = np.linalg.norm(take.target[UPPER_EDGE] - take.target[LOWER_EDGE], axis=1)
+    assert gaps.max() < 0.002 * eye_distance(take.landmarks)
+
+
+def test_lips_count_as_parted_beside_frames_where_they_are(film: Video) -> None:
+    face = MediaPipeTracker()(next(iter(film.frames()))).landmarks
+    shut = face.copy()
+    shut[LOWER_EDGE] = shut[UPPER_EDGE]
+    wide = shut.copy()
+    wide[LOWER_EDGE[1:-1], 1] += 0.1 * eye_distance(face)
+
+    parted = Footage.of([shut] * 10 + [wide] + [shut] * 9, 25).parted
+
+    np.testing.assert_allclose(parted[[0, 6, 7, 8, 9, 10, 11, 12, 13, 14]], [0, 0, 0.25, 0.75, 1, 1, 1, 0.75, 0.25, 0])
+
+
+def test_the_flesh_of_lips_begins_where_teeth_end_and_not_where_a_tracker_has_their_edge(film: Video) -> None:
+    face = MediaPipeTracker()(next(iter(film.frames()))).landmarks
+    face[LOWER_EDGE[1:-1], 1] += 6
+    face[LOWER_BORDER[1:-1], 1] += 8
+    face[UPPER_BORDER[1:-1], 1] -= 3
+    height = Head.of(face).height
+    image = np.full((280, 290, 3), (200, 90, 80), np.uint8)
+    teeth = np.concatenate([face[UPPER_EDGE, :2] - [0, 1.5], face[LOWER_EDGE[::-1], :2] + [0, 1.5]])
+    cv2.fillPoly(image, [np.round(teeth).astype(np.int32)], (230, 220, 200))
+
+    found = flesh(image, face, height)
+
+    for edge, border, way in ((UPPER_EDGE, UPPER_BORDER, -1), (LOWER_EDGE, LOWER_BORDER, 1)):
+        middle, lip = found[edge[3:8]], np.abs(face[border[3:8], 1] - face[edge[3:8], 1])
+        off = way * (middle[:, 1] - face[edge[3:8], 1])
+        assert (off > 1.5).all()
+        assert (off < 0.6 * lip).all()
+        colours = image[tuple(np.round(middle[:, ::-1]).astype(int).T)]
+        np.testing.assert_array_equal(colours, [(200, 90, 80)] * 5)
+    column = found[[0, 11, 12, 13], 1]
+    assert (np.diff(column) > 0).all()  # the mesh between is moved along, and is not folded
 
 
 def test_the_command_tells_which_frames_are_untouched(film: Video, hello: Speech, tmp_path: Path) -> None:
