@@ -17,6 +17,7 @@ from .opening import Opening
 
 UPPER_BORDER = np.array([OUTER_LIPS[0], *OUTER_LIPS[:9:-1]])  # as UPPER_EDGE, where the lips end in skin
 LOWER_BORDER = np.array(OUTER_LIPS[:11])
+EDGE, BORDER = np.concatenate([UPPER_EDGE, LOWER_EDGE]), np.concatenate([UPPER_BORDER, LOWER_BORDER])
 # Where a lip's flesh may end, in face heights from where its edge was seen, outwards and inwards, and how far from it
 # that is likely: what trackers err by. Over STEP of the SAMPLES between, the picture changes most where it does.
 OUTWARDS, INWARDS, LIKELY = 0.03, 0.02, 0.012
@@ -51,29 +52,25 @@ def flesh(image: Frame, landmarks: Array, height: float) -> Array:
     ends = np.clip(there - MARGIN * height, (DEEPEST - 1) * deep[..., 0], 0)
     beside = np.pad(ends, ((0, 0), (1, 1)), mode="edge")
     ends = np.minimum(ends, (beside[:, :-2] + 2 * ends + beside[:, 2:]) / 4)
+    inside, column = lip_columns()
+    start, way = points[BORDER[column]], points[EDGE[column]] - points[BORDER[column]]
+    along = ((points[inside] - start) * way).sum(1) / np.maximum((way**2).sum(1), 1e-3)  # 1 at the edges
     shift = np.pad(ends[..., None] * inwards, ((0, 0), (1, 1), (0, 0))).reshape(-1, 2)
-    inside, column, share = lip_columns()
-    points[inside] += share * shift[column]
+    points[inside] += np.clip(along, 0, 1)[:, None] * shift[column]
     return points
 
 
 @lru_cache(maxsize=1)
-def lip_columns() -> tuple[Ids, Ids, Array]:
-    """The landmarks [K] of the lips inside their border; which of the 22 ways from the border to the inner edge, the
-    upper lip's 11 before the lower one's, each is on [K]; and how far along it, 0 to 1 [K, 1].
-    """
-    model = face_model()
-    border = np.concatenate([UPPER_BORDER, LOWER_BORDER])
-    edge = np.concatenate([UPPER_EDGE, LOWER_EDGE])
-    found = inside_lips()
-    start, way = model.neutral[border], model.neutral[edge] - model.neutral[border]
-    off = model.neutral[found, None] - start
+def lip_columns() -> tuple[Ids, Ids]:
+    """The landmarks [K] of the lips inside their border, and on which way from BORDER to EDGE each is: 0 to 21 [K]."""
+    rest = face_model().neutral
+    inside = inside_lips()
+    start, way = rest[BORDER], rest[EDGE] - rest[BORDER]
+    off = rest[inside, None] - start
     along = np.clip((off * way).sum(2) / np.maximum((way**2).sum(1), 1e-6), 0, 1)
-    away = np.linalg.norm(off - along[..., None] * way, axis=2)
-    column = away.argmin(1)
-    share = along[np.arange(len(found)), column]
-    column[np.searchsorted(found, edge)], share[np.searchsorted(found, edge)] = np.arange(22), 1
-    return found.astype(np.int32), column.astype(np.int32), share[:, None].astype(np.float32)
+    column = np.linalg.norm(off - along[..., None] * way, axis=2).argmin(1)
+    column[np.searchsorted(inside, EDGE)] = np.arange(len(EDGE))
+    return inside.astype(np.int32), column.astype(np.int32)
 
 
 def underlaid(points: Array, amount: float) -> Array:
