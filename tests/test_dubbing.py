@@ -19,7 +19,7 @@ from talkinghead.animators.mesh.seam import LOWER_BORDER, UPPER_BORDER, flesh
 from talkinghead.blendshapes import INDEX
 from talkinghead.cli import app
 from talkinghead.demo import demo_speech
-from talkinghead.dubbing import back_and_forth, fitted, played, ranges, redrawing, watch
+from talkinghead.dubbing import back_and_forth, fitted, played, ranges, redrawing
 from talkinghead.face.footage import Footage, runs, smoothed
 from talkinghead.face.geometry import Head
 from talkinghead.face.landmarks import (
@@ -264,13 +264,12 @@ def test_nothing_is_smoothed_across_a_cut_or_a_gap(film: Video) -> None:
 
 
 def test_footage_tells_the_clearest_frame_and_leaves_the_upper_face(film: Video) -> None:
-    footage = watch(MediaPipeTracker(), film)
+    footage = Footage.of(MediaPipeTracker().sight(film), float(NTSC))
     weights = np.zeros(52, np.float32)
     weights[INDEX["jawOpen"]] = 0.3
 
     take = footage.take(10, np.zeros((280, 290, 3), np.uint8), weights)
 
-    assert isinstance(footage, Footage)
     assert footage.clearest not in (*BLANK, *range(32, 36))
     moved = np.linalg.norm(take.target - take.landmarks, axis=1)
     assert moved[[*EYES, *LEFT_IRIS]].max() == 0
@@ -280,7 +279,7 @@ def test_footage_tells_the_clearest_frame_and_leaves_the_upper_face(film: Video)
 
 
 def test_brows_and_nose_do_not_part_lips_that_are_to_be_sealed(film: Video) -> None:
-    footage = watch(MediaPipeTracker(), film)
+    footage = Footage.of(MediaPipeTracker().sight(film), float(NTSC))
     footage.expression[10, [INDEX["noseSneerLeft"], INDEX["noseSneerRight"]]] = 1
 
     take = footage.take(10, np.zeros((280, 290, 3), np.uint8), np.zeros(52, np.float32))
