@@ -54,7 +54,7 @@ class Redrawer:
 
         frame = take.image.copy()
         under = underlaid(overlapped(lips, texture), take.parted)
-        replace(warp, lids=None).draw(frame, under, face, around)
+        warp.draw(frame, under, face, around)
         mouth = replace(self.mouth, unit=head.scale)
         # All between the lips is painted, wherever they were: so `posed`, where the mouth would be left as it is, is
         # far away.
