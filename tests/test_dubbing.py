@@ -263,6 +263,25 @@ def test_nothing_is_smoothed_across_a_cut_or_a_gap(film: Video) -> None:
     assert found == [slice(0, 2), slice(3, 6), slice(6, 10)]
 
 
+@pytest.mark.parametrize(
+    ("steps", "cut"),
+    [
+        ([0, 0.005, 0, 0.1, 0.01, 0, 0], True),  # a jump
+        ([0, 0.005, 0, 0.03, 0.01, 0, 0], False),  # a nod
+        ([0.03, 0.1, 0.2, 0.2, 0.1, 0.03, 0], False),  # a head that turns fast
+        ([0.1, 0, 0.1, 0, 0.1, 0, 0.1], False),  # every frame is there twice
+    ],
+)
+def test_a_jump_of_the_face_is_a_cut_and_a_fast_head_is_none(film: Video, steps: list[float], cut: bool) -> None:
+    face = MediaPipeTracker()(next(iter(film.frames()))).landmarks
+    landmarks = np.stack([face] * 8)
+    landmarks[1:, :, 0] += np.cumsum(steps)[:, None] * np.linalg.norm(face[33] - face[263])
+
+    found = list(runs(landmarks, np.ones(8, bool)))
+
+    assert found == ([slice(0, 4), slice(4, 8)] if cut else [slice(0, 8)])
+
+
 def test_footage_tells_the_clearest_frame_and_leaves_the_upper_face(film: Video) -> None:
     footage = Footage.of(MediaPipeTracker().sight(film), float(NTSC))
     weights = np.zeros(52, np.float32)

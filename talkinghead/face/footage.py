@@ -33,6 +33,8 @@ from .model import face_model
 # The lips' inner edges stay as they are seen: in one frame they part so far that what lies between would show.
 SMOOTH_LANDMARKS, SMOOTH_LIPS, SMOOTH_WEIGHTS = 0.28, 0.20, 0.28
 CUT = 0.5  # eye distances that a face moves from one frame to the next only where the film was cut
+# It is cut as well where a face moves by more than JUMP of them, and FARTHER times as far as in the NEAR frames around.
+JUMP, FARTHER, NEAR = 0.04, 4.0, 3
 NEAR_LIPS = 1.5  # centimetres over which what a mouth does is laid down exactly; further off it is added to what is
 # Skin beside the lips goes with their border, the less the farther in centimetres it is: where a mouth is wide open,
 # trackers and face models have the skin below it stay behind, and it would be smeared or folded. By eye.
@@ -60,7 +62,7 @@ class Take:
     sealed: Array
     expression: Array
     head: Head
-    parted: float = 1.0
+    parted: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +241,10 @@ def runs(landmarks: Array, seen: NDArray[np.bool_]) -> Iterator[slice]:
     centre = landmarks[..., :2].mean(1)
     step = np.linalg.norm(np.diff(centre, axis=0), axis=1)
     eyes = distance(landmarks, RIGHT_EYE_CORNERS[0], LEFT_EYE_CORNERS[0])
-    joined = seen[1:] & seen[:-1] & (step <= CUT * eyes[1:])
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(step, NEAR), 2 * NEAR + 1).copy()
+    around[:, NEAR] = 0
+    usual = np.maximum(JUMP * eyes[1:], FARTHER * around.max(1, initial=0))
+    joined = seen[1:] & seen[:-1] & (step <= np.minimum(CUT * eyes[1:], usual))
     edges = [0, *(np.flatnonzero(~joined) + 1), len(seen)]
     for start, end in pairwise(edges):
         if seen[start]:
