@@ -73,7 +73,7 @@ class Reel:
 
 
 def measure_dub(film: Video, clip: Clip, tracker: MediaPipeTracker) -> DubReport:
-    """Draw `clip`, which is `film` dubbed, and look at both with `tracker`. Frames are read thrice, and not held.
+    """Draw `clip`, which is `film` dubbed, and look at both with `tracker`. Frames are not held.
 
     Raises NoFaceFound if fewer than 3 frames show a face both before and after; ValueError if `clip` has no motion.
     """
@@ -84,9 +84,16 @@ def measure_dub(film: Video, clip: Clip, tracker: MediaPipeTracker) -> DubReport
     def shown() -> Iterator[Frame]:
         return (image for _, image in islice(played(film, count), len(clip)))
 
+    def compared() -> Iterator[Frame]:
+        for n, (face, image, drawn) in enumerate(zip(before, shown(), clip, strict=True)):
+            changed[n] = 0 if face is None else changed_above(face, image, drawn)
+            yield drawn
+
+    changed = np.zeros(len(clip), int)
     with warnings.catch_warnings():  # of several faces; who dubbed the film was told
         warnings.simplefilter("ignore", LowQualityFaceWarning)
-        before, after = (list(tracker.sight(cast(Video, Reel(each)))) for each in (shown, clip.__iter__))
+        before = list(tracker.sight(cast(Video, Reel(shown))))
+        after = list(tracker.sight(cast(Video, Reel(compared))))
     numbers = [n for n, pair in enumerate(zip(before, after, strict=True)) if all(face is not None for face in pair)]
     if len(numbers) < FEWEST:
         found = f"{len(numbers)} of {len(clip)} frames show a face both in the film and in its dubbed frames"
@@ -96,7 +103,6 @@ def measure_dub(film: Video, clip: Clip, tracker: MediaPipeTracker) -> DubReport
     upper = np.linalg.norm((seen - own)[:, [*EYES, *BROWS], :2], axis=2).mean(1) / unit
     wanted, filmed, gap = lip_gap(clip.motion.expression)[numbers], gaps(own), gaps(seen)
     asked = gap[wanted <= SEALED]
-    pairs = zip(before, shown(), clip, strict=True)
     return DubReport(
         frames=len(numbers),
         lips=correlation(gap, wanted),
@@ -104,7 +110,7 @@ def measure_dub(film: Video, clip: Clip, tracker: MediaPipeTracker) -> DubReport
         sealed=float(asked.mean()) if len(asked) else None,
         closed=float(np.percentile(filmed, CLOSED)),
         upper=100 * float(upper.mean()),
-        changed=sum(changed_above(face, *pair) for face, *pair in pairs if face is not None),
+        changed=int(changed.sum()),
     )
 
 

@@ -36,10 +36,14 @@ def speaking(times: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Motion:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Video:
+def head() -> TalkingHead:
+    return TalkingHead.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def film(head: TalkingHead, tmp_path_factory: pytest.TempPathFactory) -> Video:
     """A face that opens and closes its mouth twice in 24 frames, its teeth seen."""
     said = speaking(np.arange(FRAMES) / FRAMES * 4 * np.pi + 1)
-    head = TalkingHead.from_pretrained()
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     frames = list(head.animate(np.ascontiguousarray(astronaut()[:280, 80:370]), said))
     write_video(path, frames, size=(290, 280), fps=Fraction(25), count=FRAMES, sound=None)
@@ -146,10 +150,10 @@ def test_the_command_measures_on_request_and_does_not_count_that_time(film: Vide
 
 @needs_shared
 @pytest.mark.parametrize("name", CLIPS)
-def test_a_real_clip_says_another_sentence(name: str) -> None:
+def test_a_real_clip_says_another_sentence(head: TalkingHead, name: str) -> None:
     path = SHARED / "data" / "clips" / f"{name}.mpg"
 
-    clip = TalkingHead.from_pretrained().dub(path, SHARED / "data" / "speech" / "LJ001-0004.flac")
+    clip = head.dub(path, SHARED / "data" / "speech" / "LJ001-0004.flac")
 
     found = measure_dub(open_video(path), clip, MediaPipeTracker())
     assert found.frames == len(clip) == 129
