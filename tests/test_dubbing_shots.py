@@ -91,6 +91,15 @@ def test_after_a_cut_all_is_as_if_the_film_began_there() -> None:
         np.testing.assert_array_equal(picture, wanted)
 
 
+def test_shots_may_be_of_one_frame() -> None:
+    film = Glued.of([picture for pair in zip(still(2), elsewhere(still(2)), strict=True) for picture in pair])
+
+    frames = list(dub(film, speaking(4)))
+
+    assert len(list(shots(film))) == len(frames) == 4
+    assert all((picture != before).any() for picture, before in zip(frames, film.pictures, strict=True))
+
+
 def test_a_shot_without_the_face_that_was_asked_for_passes_as_it_is() -> None:
     pair = [np.hstack([a, b]) for a, b in zip(still(6), elsewhere(still(6)), strict=True)]
     lone = [np.hstack([a, np.full_like(a, 90)]) for a in still(6)]

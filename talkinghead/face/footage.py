@@ -241,7 +241,8 @@ def runs(landmarks: Array, seen: NDArray[np.bool_]) -> Iterator[slice]:
     centre = landmarks[..., :2].mean(1)
     step = np.linalg.norm(np.diff(centre, axis=0), axis=1)
     eyes = distance(landmarks, RIGHT_EYE_CORNERS[0], LEFT_EYE_CORNERS[0])
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(step, NEAR), 2 * NEAR + 1).copy()
+    padded = np.pad(step, (NEAR, NEAR + 1))  # one more, for a film of one frame
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1)[:-1].copy()
     around[:, NEAR] = 0
     usual = np.maximum(JUMP * eyes[1:], FARTHER * around.max(1, initial=0))
     joined = seen[1:] & seen[:-1] & (step <= np.minimum(CUT * eyes[1:], usual))
