@@ -1,10 +1,12 @@
 """Another mouth for a filmed face: frame by frame, in step with new speech.
 
-The film is read twice and never held: first to follow the face, of which only landmarks are kept, then to draw.
+The film is read twice and never held: first to follow the face, of which only landmarks are kept, then to draw. Each of
+its shots is one for itself: it may show another person, in another light.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,10 +14,12 @@ from itertools import groupby, islice
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .audio import SAMPLE_RATE, Sound
 from .errors import LowQualityFaceWarning, NoFaceFound, warn
 from .face.footage import Footage, Take
+from .face.shots import shots
 from .face.tracker import MediaPipeTracker
 from .motion.phones import Segment
 from .protocols import Animator, FaceTracker
@@ -67,14 +71,63 @@ def redrawing(animator: Animator) -> Redraw:
     return redrawer
 
 
-def watch(tracker: FaceTracker, film: Video) -> Footage:
-    """Follow the face through `film`. Raises NoFaceFound if no frame shows one, VideoUnreadable."""
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """A film of T frames whose face was followed, shot by shot.
+
+    shots:  [S] the face in each shot; None where no frame shows one
+    starts: [S] the number of its first frame
+    seen:   [T] whether a frame shows a face
+    """
+
+    shots: tuple[Footage | None, ...]
+    starts: tuple[int, ...]
+    seen: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def drawn_by(self, film: Video, redraw: Redraw, until: int) -> Callable[[int, Frame, Array], Frame]:
+        """What draws a frame that shows a face: its number, picture [H, W, 3] and expression [52] to a picture.
+
+        until: only frames before that number will be drawn; `film` is read for them once
+        """
+        known = zip(self.starts, self.shots, strict=True)
+        wanted = {start + shot.clearest: shot for start, shot in known if shot and start < until}
+        images = islice(enumerate(film.frames()), max(wanted, default=-1) + 1)
+        ready = {id(wanted[n]): redraw(wanted[n], image) for n, image in images if n in wanted}
+
+        def draw(number: int, image: Frame, expression: Array) -> Frame:
+            which = bisect_right(self.starts, number) - 1
+            shot = self.shots[which]
+            assert shot is not None
+            return ready[id(shot)](shot.take(number - self.starts[which], image, expression))
+
+        return draw
+
+
+def watch(tracker: FaceTracker, film: Video) -> Followed:
+    """Follow the face through `film`; in each shot it is chosen anew.
+
+    Raises NoFaceFound if no frame shows one, VideoUnreadable.
+    """
     look: Callable[[Video], Iterable[Array | None]] = getattr(tracker, "sight", None) or MediaPipeTracker().sight
-    sightings = list(look(film))
-    if all(row is None for row in sightings):
-        found = f"{film.path.name}: no face was found in any of its {len(sightings)} frames"
-        raise NoFaceFound(found, "give a video that shows a face from the front")
-    return Footage.of(sightings, float(film.fps))
+    found: list[Footage | None] = []
+    starts, seen = [], list[bool]()
+    missing: NoFaceFound | None = None
+    for shot in shots(film):
+        starts.append(len(seen))
+        try:
+            rows = list(look(shot))
+        except NoFaceFound as error:  # the face that was asked for is not in this shot
+            missing = missing or error
+            rows = [None] * shot.length()
+        seen += [row is not None for row in rows]
+        found.append(Footage.of(rows, float(film.fps)) if any(seen[starts[-1] :]) else None)
+    if not any(seen):
+        nowhere = f"{film.path.name}: no face was found in any of its {len(seen)} frames"
+        raise missing or NoFaceFound(nowhere, "give a video that shows a face from the front")
+    return Followed(tuple(found), tuple(starts), np.array(seen))
 
 
 def fitted(speech: Speech, segments: list[Segment] | None, seconds: Fraction) -> tuple[Speech, list[Segment] | None]:
@@ -116,25 +169,24 @@ def lasting(blocks: Iterator[Array], given: int, wanted: int, rate: int) -> Iter
         yield np.zeros((min(65536, wanted - start), channels), np.float32)
 
 
-def dubbed(film: Video, footage: Footage, motion: Motion, speech: Speech, redraw: Redraw) -> Clip:
-    """`film`, whose face was followed in `footage`, with the mouth of `motion` and the sound of `speech`.
+def dubbed(film: Video, followed: Followed, motion: Motion, speech: Speech, redraw: Redraw) -> Clip:
+    """`film`, whose face was `followed`, with the mouth of `motion` and the sound of `speech`.
 
     It lasts as long as `speech`. Where the film is shorter, it is played back and forth.
     """
     fps = float(film.fps)
     count = speech.frames(fps)
     motion = motion.resample(fps, count)
-    shown = list(islice(back_and_forth(len(footage)), count))
-    untouched = tuple(np.flatnonzero(~footage.seen[shown]).tolist())
+    shown = list(islice(back_and_forth(len(followed)), count))
+    untouched = tuple(np.flatnonzero(~followed.seen[shown]).tolist())
     if untouched:
         message = f"{film.path.name}: no face in {len(untouched)} of {count} frames, which stay as they are"
         warn(LowQualityFaceWarning, f"{message}: {ranges(untouched)}")
 
     def frames() -> Iterator[Frame]:
-        clearest = next(islice(film.frames(), footage.clearest, None))
-        draw = redraw(footage, clearest)
-        for expression, (number, image) in zip(motion.expression, played(film, len(footage)), strict=False):
-            yield draw(footage.take(number, image, expression)) if footage.seen[number] else image
+        draw = followed.drawn_by(film, redraw, count)
+        for expression, (number, image) in zip(motion.expression, played(film, len(followed)), strict=False):
+            yield draw(number, image, expression) if followed.seen[number] else image
 
     return Clip(frames, count, film.size, fps, speech, motion, untouched)
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "talkinghead"
 LAYERS = [
     ["__main__"],
     ["cli"],
-    ["bench", "contact_sheet", "doctor", "redetection"],
+    ["bench", "contact_sheet", "doctor", "dub_report", "redetection"],
     ["timing"],
     ["evaluation"],
     ["training"],

@@ -24,6 +24,7 @@ from .options import (
     Phones,
     StyleName,
     Words,
+    face_choice,
     timed,
 )
 from .run import Run
@@ -58,6 +59,10 @@ def dub(
     animator: AnimatorName = None,
     device: Device = "auto",
     face: Face = "largest",
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Also draw the film again, and measure what a tracker sees in it."),
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -77,4 +82,17 @@ def dub(
         lip_open=lip_open,
         **timed(phones=phones, words=words),
     )
-    run.save(clip, untouched=list(clip.untouched))
+    untouched = list(clip.untouched)
+    if not measure:
+        run.save(clip, untouched=untouched)
+        return
+    run.write(clip)
+    with run.aside():
+        from ..dub_report import measure_dub
+        from ..face.tracker import MediaPipeTracker
+        from ..video import open_video
+
+        measured = measure_dub(open_video(video), clip, MediaPipeTracker(face=face_choice(face)))
+    run.report(len(clip), clip.fps, untouched=untouched, measured=measured.report())
+    for note in () if as_json else measured.notes:
+        typer.echo(f"  {note}")

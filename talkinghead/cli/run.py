@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +52,12 @@ class Run:
         return self.watch.timed(head)
 
     def save(self, clip: Clip, **findings: Any) -> None:
-        """Write the clip; what is not drawing in it is the encoder's time. `findings` go to the JSON line."""
+        """Write the clip and tell of it. `findings` go to the JSON line."""
+        self.write(clip)
+        self.report(len(clip), clip.fps, **findings)
+
+    def write(self, clip: Clip) -> None:
+        """Write the clip; what is not drawing in it is the encoder's time."""
         from ..timing import child_seconds
 
         before = child_seconds()
@@ -57,7 +65,13 @@ class Run:
             clip.save(self.output, force=self.force)
         (wall, cpu), (drawn_wall, drawn_cpu) = self.watch.stages["write"], self.watch.stages.get("draw", (0, 0))
         self.watch.stages["write"] = [wall - drawn_wall, cpu - drawn_cpu + child_seconds() - before]
-        self.report(len(clip), clip.fps, **findings)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Work that is not the command's own, whose time does not count."""
+        began, stages = time.perf_counter(), deepcopy(self.watch.stages)
+        yield
+        self.watch.stages, self.started = stages, self.started + time.perf_counter() - began
 
     def report(self, frames: int, fps: float, **findings: Any) -> None:
         from ..timing import peak_memory

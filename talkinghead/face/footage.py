@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -33,7 +33,12 @@ from .model import face_model
 # The lips' inner edges stay as they are seen: in one frame they part so far that what lies between would show.
 SMOOTH_LANDMARKS, SMOOTH_LIPS, SMOOTH_WEIGHTS = 0.28, 0.20, 0.28
 CUT = 0.5  # eye distances that a face moves from one frame to the next only where the film was cut
+# It is cut as well where a face moves by more than JUMP of them, and FARTHER times as far as in the NEAR frames around.
+JUMP, FARTHER, NEAR = 0.04, 4.0, 3
 NEAR_LIPS = 1.5  # centimetres over which what a mouth does is laid down exactly; further off it is added to what is
+# Skin beside the lips goes with their border, the less the farther in centimetres it is: where a mouth is wide open,
+# trackers and face models have the skin below it stay behind, and it would be smeared or folded. By eye.
+ALONG, SHARED = 0.9, 0.5
 # Height of the oval in the model, in centimetres: beside the ears it lies tight on the skull, below the jaw moves it.
 TEMPLES, JAW = -1.5, -4.5
 
@@ -48,6 +53,7 @@ class Take:
     sealed:     [478, 3] the same with closed lips
     expression: [52] what the face does then
     head:       this person's head at rest with closed lips, as it is held in this frame
+    parted:     how far the film has the lips parted: 0 is closed, 1 is so wide that one sees between them
     """
 
     image: Frame
@@ -56,6 +62,7 @@ class Take:
     sealed: Array
     expression: Array
     head: Head
+    parted: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +146,30 @@ class Footage:
         near = np.exp(-((away / NEAR_LIPS) ** 2))
         return low[:, None].astype(np.float32), near[:, None].astype(np.float32)
 
+    @cached_property
+    def parted(self) -> Array:
+        """How far the lips are parted [T], 0 to 1; already, and still, in frames beside those where they are.
+
+        A tracker can miss by a frame or two when lips part or close, and teeth are seen then.
+        """
+        parted = np.zeros(len(self), np.float32)
+        for run in runs(self.landmarks, self.seen):
+            own = np.array([lips_parted(face) for face in self.landmarks[run]], np.float32)
+            reach, ease = np.pad(own, 3, mode="edge"), np.array([1, 2, 1], np.float32) / 4
+            parted[run] = np.convolve(np.lib.stride_tricks.sliding_window_view(reach, 5).max(1), ease, mode="valid")
+        return parted
+
+    @cached_property
+    def beside(self) -> tuple[Array, Array]:
+        """How each landmark's way follows that of the lips' border: shares [478, 20] of it, and their sums [478, 1]."""
+        squared = ((self.neutral[:, None] - self.neutral[list(OUTER_LIPS)]) ** 2).sum(2)
+        nearest = squared.min(1, keepdims=True)
+        share = np.exp((nearest - squared) / SHARED**2)
+        share *= self.lower[0] * np.exp(-np.sqrt(nearest) / ALONG) / share.sum(1, keepdims=True)
+        share[list(OUTER_LIPS)] = share[inside_lips()] = 0
+        share = share.astype(np.float32)
+        return share, share.sum(1, keepdims=True)
+
     def head(self, frame: int) -> Head:
         """This person's head at rest with sealed lips, as it is held in `frame`."""
         return Head(
@@ -167,9 +198,31 @@ class Footage:
             head.place(face + np.tensordot(weights, basis, 1))
             for face, weights in ((self.neutral, before), (self.closed, after), (self.closed, rest))
         )
+        # Eyes and brows of the model pull at the lips, which must meet where the new mouth has them sealed.
+        upper, lower = list(INNER_LIPS[1:10]), list(INNER_LIPS[:10:-1])
+        ajar = (sealed[lower] - sealed[upper]) / 2
+        for face in (wanted, sealed):
+            face[upper] += ajar
+            face[lower] -= ajar
         low, near = self.lower
-        target = own + low * (wanted - seen + near * (seen - own))
-        return Take(image, own, target, sealed, after, head)
+        way = low * (wanted - seen + near * (seen - own))
+        share, all_of_it = self.beside
+        target = own + way + share @ way[list(OUTER_LIPS)] - all_of_it * way
+        return Take(image, own, target, sealed, after, head, float(self.parted[frame]))
+
+
+@lru_cache(maxsize=1)
+def inside_lips() -> NDArray[np.int64]:
+    """The landmarks of the lips inside their border: all that the mesh leads to from their inner edges."""
+    triangles = face_model().triangles
+    inside = np.zeros(468, bool)
+    inside[list(INNER_LIPS)] = True
+    count = 0
+    while inside.sum() > count:
+        count = inside.sum()
+        inside[triangles[inside[triangles].any(1)]] = True
+        inside[list(OUTER_LIPS)] = False
+    return np.flatnonzero(inside)
 
 
 def lower_face(footage: Footage, height: Array) -> Array:
@@ -188,7 +241,11 @@ def runs(landmarks: Array, seen: NDArray[np.bool_]) -> Iterator[slice]:
     centre = landmarks[..., :2].mean(1)
     step = np.linalg.norm(np.diff(centre, axis=0), axis=1)
     eyes = distance(landmarks, RIGHT_EYE_CORNERS[0], LEFT_EYE_CORNERS[0])
-    joined = seen[1:] & seen[:-1] & (step <= CUT * eyes[1:])
+    padded = np.pad(step, (NEAR, NEAR + 1))  # one more, for a film of one frame
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1)[:-1].copy()
+    around[:, NEAR] = 0
+    usual = np.maximum(JUMP * eyes[1:], FARTHER * around.max(1, initial=0))
+    joined = seen[1:] & seen[:-1] & (step <= np.minimum(CUT * eyes[1:], usual))
     edges = [0, *(np.flatnonzero(~joined) + 1), len(seen)]
     for start, end in pairwise(edges):
         if seen[start]:

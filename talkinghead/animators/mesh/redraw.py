@@ -10,11 +10,10 @@ from ...face.footage import Footage, Take, lower_face
 from ...face.geometry import Head
 from ...types import Array, Frame
 from .field import OVAL, Surround, freedom
-from .lips import LOWER_EDGE, UPPER_EDGE, almond, downwards, gaps, lip_line, overlapped
+from .lips import almond, lip_line, overlapped
 from .mouth import Mouth
+from .seam import draw_seam, flesh, underlaid
 from .warp import Warp
-
-WITHIN = 0.024  # face heights: new edges are taken from so far inside the lips; teeth shine through at the old ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,8 @@ class Redrawer:
     def draw(self, take: Take) -> Frame:
         """The picture of `take` with its mouth as it should be; above the nose no pixel changes."""
         own, head = take.landmarks, take.head
-        texture = flesh(lip_line(take.image, own), head.height)
+        texture = lip_line(take.image, own)
+        texture += take.parted * (flesh(take.image, own, head.height) - texture)
         surround = self.moved_along(own)
         free, around_free = (freedom(points[:, :2], take.image, head)[:, None] for points in (own, surround.source))
         face = own + (take.target - own) * free
@@ -53,11 +53,13 @@ class Redrawer:
         lips = almond(face[:, :2], rest)
 
         frame = take.image.copy()
-        replace(warp, lids=None).draw(frame, overlapped(lips, texture), face, around)
+        under = underlaid(overlapped(lips, texture), take.parted)
+        warp.draw(frame, under, face, around)
         mouth = replace(self.mouth, unit=head.scale)
         # All between the lips is painted, wherever they were: so `posed`, where the mouth would be left as it is, is
         # far away.
         mouth.draw(frame, lips, lips + np.float32(head.height), take.expression, head.place)
+        draw_seam(frame, lips, mouth.light, head.scale, take.parted)
         return frame
 
     def moved_along(self, landmarks: Array) -> Surround:
@@ -77,12 +79,3 @@ class Redrawer:
         up /= max(float(np.linalg.norm(up)), 1e-3)
         height = self.footage.closed[:468, 1].mean() + (points - middle) @ up / head.scale
         return lower_face(self.footage, height)[:, None].astype(np.float32)
-
-
-def flesh(points: Array, height: float) -> Array:
-    """`points` [478, 2] of a face of `height` pixels with the inner edges of parted lips moved into the lips."""
-    points, down = points.copy(), downwards(points)
-    inside = np.clip(gaps(points, down), 0, WITHIN * height)[:, None] * down
-    points[UPPER_EDGE] -= inside
-    points[LOWER_EDGE] += inside
-    return points

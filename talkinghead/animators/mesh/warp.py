@@ -35,7 +35,7 @@ class Warp:
     behind:    [R] depth of the vertices around the face: farther than any of the face
     triangles: [F, 3] clockwise on the screen
     surround:  how the vertices around the face follow it
-    lids:      the skin that a blink stretches
+    lids:      the skin that a blink stretches; None leaves it
     shading:   the light on the skin; None leaves it
     border:    pixels from the picture's border over which the last of the motion dies away
     """
@@ -77,7 +77,7 @@ class Warp:
             behind=behind.astype(np.float32),
             triangles=triangles,
             surround=surround,
-            lids=LidSkin.of(image, landmarks, head.height),
+            lids=None if once else LidSkin.of(image, landmarks, head.height),
             shading=None if once else Shading.of(image, landmarks),
             border=max(1.0, BORDER * head.height),
         )
