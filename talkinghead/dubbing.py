@@ -1,15 +1,18 @@
 """Another mouth for a filmed face: frame by frame, in step with new speech.
 
-The film is read twice and never held: first to follow the face, of which only landmarks are kept, then to draw. Each of
-its shots is one for itself: it may show another person, in another light.
+The film is never held. It is read to follow the face, of which only landmarks are kept, and again to draw, a second
+reader going ahead to where a shot shows the face best. Each shot is one for itself: it may show another person, in
+another light.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Any, Literal, Protocol, cast
 
@@ -29,6 +32,7 @@ from .video import Video
 Length = Literal["audio", "video"]  # whether a dubbed film lasts as long as the sound, or as the picture
 
 FADE = 0.05  # seconds over which sound that is cut or ends early dies away, so that it does not click
+SHOTS_READY = 16  # shots that are kept ready to be drawn, a few megabytes each
 HELD = 256e6  # bytes of frames that are held at once to play a film backwards
 
 
@@ -87,23 +91,55 @@ class Followed:
     def __len__(self) -> int:
         return len(self.seen)
 
-    def drawn_by(self, film: Video, redraw: Redraw, until: int) -> Callable[[int, Frame, Array], Frame]:
-        """What draws a frame that shows a face: its number, picture [H, W, 3] and expression [52] to a picture.
+    @contextmanager
+    def drawn_by(self, film: Video, redraw: Redraw) -> Iterator[Callable[[int, Frame, Array], Frame]]:
+        """What draws frames of `film` that show a face: number, picture [H, W, 3] and expression [52] to a picture.
 
-        until: only frames before that number will be drawn; `film` is read for them once
+        A shot is made ready when its first frame is drawn, and only so many are kept.
         """
-        known = zip(self.starts, self.shots, strict=True)
-        wanted = {start + shot.clearest: shot for start, shot in known if shot and start < until}
-        images = islice(enumerate(film.frames()), max(wanted, default=-1) + 1)
-        ready = {id(wanted[n]): redraw(wanted[n], image) for n, image in images if n in wanted}
+        with Pages(film) as pages:
 
-        def draw(number: int, image: Frame, expression: Array) -> Frame:
-            which = bisect_right(self.starts, number) - 1
-            shot = self.shots[which]
-            assert shot is not None
-            return ready[id(shot)](shot.take(number - self.starts[which], image, expression))
+            @lru_cache(SHOTS_READY)
+            def ready(which: int) -> Callable[[Take], Frame]:
+                shot = self._shot(which)
+                return redraw(shot, pages[self.starts[which] + shot.clearest])
 
-        return draw
+            def draw(number: int, image: Frame, expression: Array) -> Frame:
+                which = bisect_right(self.starts, number) - 1
+                return ready(which)(self._shot(which).take(number - self.starts[which], image, expression))
+
+            yield draw
+
+    def _shot(self, which: int) -> Footage:
+        shot = self.shots[which]
+        if shot is None:
+            raise ValueError(f"shot {which} shows no face")
+        return shot
+
+
+class Pages:
+    """The frames of a film by number. They are read in order; to go back is to read from the beginning again."""
+
+    def __init__(self, film: Video) -> None:
+        self.film = film
+        self.next, self.frames = 0, film.frames()
+
+    def __enter__(self) -> Pages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.frames.close()
+
+    def __getitem__(self, number: int) -> Frame:
+        """Frame `number` [H, W, 3]; raises IndexError if there is none."""
+        if number < self.next:
+            self.frames.close()
+            self.next, self.frames = 0, self.film.frames()
+        for image in self.frames:
+            self.next += 1
+            if self.next > number:
+                return image
+        raise IndexError(f"{self.film.path.name} has {self.next} frames, none is number {number}")
 
 
 def watch(tracker: FaceTracker, film: Video) -> Followed:
@@ -184,9 +220,10 @@ def dubbed(film: Video, followed: Followed, motion: Motion, speech: Speech, redr
         warn(LowQualityFaceWarning, f"{message}: {ranges(untouched)}")
 
     def frames() -> Iterator[Frame]:
-        draw = followed.drawn_by(film, redraw, count)
-        for expression, (number, image) in zip(motion.expression, played(film, len(followed)), strict=False):
-            yield draw(number, image, expression) if followed.seen[number] else image
+        pictures = zip(motion.expression, played(film, len(followed)), strict=False)
+        with followed.drawn_by(film, redraw) as draw:
+            for expression, (number, image) in pictures:
+                yield draw(number, image, expression) if followed.seen[number] else image
 
     return Clip(frames, count, film.size, fps, speech, motion, untouched)
 

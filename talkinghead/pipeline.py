@@ -239,9 +239,9 @@ class TalkingHead:
         length: "audio": the picture is cut at the end of the sound, or played back and forth until then;
                 "video": the sound is cut at the end of the picture, or followed by silence
 
-        The other arguments are those of `speak`. The video is read twice, first to follow the face. Size and frame rate
-        stay. `untouched` of the clip tells which of its frames show no face and pass as they are; `motion` is that of
-        the new mouth.
+        The other arguments are those of `speak`. The video is read to follow the face, and again to draw it, shot by
+        shot; each shot chooses its face anew. Size and frame rate stay. `untouched` of the clip tells which of its
+        frames show no face and pass as they are; `motion` is that of the new mouth.
 
         Raises VideoUnreadable, NoFaceFound, and the errors of sounds and options.
         """

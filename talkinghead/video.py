@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
@@ -211,7 +211,7 @@ class Video:
     fps: Fraction
     count: int
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame, None, None]:
         """The frames [H, W, 3] uint8 RGB; raises VideoUnreadable where the file is damaged."""
         width, height = self.size
         rate = f"{self.fps.numerator}/{self.fps.denominator}"

@@ -1,7 +1,8 @@
 """A film that is cut, and one that shows several people: each shot is dubbed for itself, and only the chosen face."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -12,9 +13,11 @@ from skimage.data import astronaut
 
 from talkinghead import Clip, Motion, NoFaceFound, Speech
 from talkinghead.animators.mesh import MeshAnimator
+from talkinghead.animators.mesh.redraw import Redrawer
 from talkinghead.blendshapes import INDEX
 from talkinghead.dub_report import measure_dub
-from talkinghead.dubbing import dubbed, watch
+from talkinghead.dubbing import SHOTS_READY, Pages, dubbed, watch
+from talkinghead.face.footage import Footage, Take
 from talkinghead.face.shots import shots
 from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.types import SAMPLE_RATE, Frame
@@ -34,7 +37,7 @@ class Glued(Video):
         height, width = pictures[0].shape[:2]
         return cls(Path("glued.mp4"), (width, height), Fraction(25), len(pictures), pictures)
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame, None, None]:
         yield from self.pictures
 
 
@@ -89,6 +92,41 @@ def test_after_a_cut_all_is_as_if_the_film_began_there() -> None:
 
     for picture, wanted in zip(found[8:], dub(alone, motion[8:]), strict=True):
         np.testing.assert_array_equal(picture, wanted)
+
+
+def test_however_many_shots_a_film_has_only_some_are_kept_ready() -> None:
+    one = still(2)
+    followed = watch(MediaPipeTracker(), Glued.of(one))
+    many = 3 * SHOTS_READY
+    long = Glued.of(one * many)
+    shots_of_two = replace(
+        followed, shots=followed.shots * many, starts=tuple(range(0, 2 * many, 2)), seen=np.ones(2 * many, bool)
+    )
+    made = 0
+    alive = weakref.WeakSet[Redrawer]()
+
+    def redraw(shot: Footage, clearest: Frame) -> Callable[[Take], Frame]:
+        nonlocal made
+        redrawer = Redrawer.of(shot, clearest)
+        made += 1
+        alive.add(redrawer)
+        assert len(alive) <= SHOTS_READY + 1
+        return redrawer.draw
+
+    speech = Speech(np.zeros(2 * many * SAMPLE_RATE // 25, np.float32))
+    clip = dubbed(long, shots_of_two, speaking(2 * many), speech, redraw)
+
+    assert sum(1 for _ in clip) == 2 * many
+    assert made == many
+
+
+def test_pages_are_turned_forwards_and_from_the_beginning_again() -> None:
+    film = Glued.of(still(2) + elsewhere(still(3)))
+
+    with Pages(film) as pages:
+        assert all(pages[n] is film.pictures[n] for n in (0, 3, 4, 1, 1, 2, 0))
+        with pytest.raises(IndexError, match="5 frames"):
+            pages[5]
 
 
 def test_shots_may_be_of_one_frame() -> None:

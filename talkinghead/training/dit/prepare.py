@@ -11,7 +11,7 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -71,7 +71,7 @@ class Slowed(Video):
     ffmpeg could change the rate itself, but lets the first frames pass one by one and shows all others 0.1 s late.
     """
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame, None, None]:
         """As those of a Video."""
         seen = 0
         for number, frame in enumerate(super().frames()):
