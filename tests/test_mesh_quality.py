@@ -11,12 +11,13 @@ from talkinghead import Portrait
 from talkinghead.animators.mesh.animator import Sitter
 from talkinghead.animators.mesh.eyes import RIGHT_UPPER, lash_colour
 from talkinghead.animators.mesh.field import nearness
+from talkinghead.animators.mesh.outline import Outline
 from talkinghead.animators.mesh.shading import Shading, vertex_normals
 from talkinghead.animators.mesh.skin import LIDS, skin_grain, without_shadow
 from talkinghead.animators.mesh.warp import ZOOM
 from talkinghead.blendshapes import INDEX
 from talkinghead.face.geometry import Head, move_face
-from talkinghead.face.landmarks import LEFT_EYE, LIPS, LOWER_LIP, RIGHT_EYE, RIGHT_IRIS, UPPER_LIP
+from talkinghead.face.landmarks import FACE_OVAL, LEFT_EYE, LIPS, LOWER_LIP, RIGHT_EYE, RIGHT_IRIS, UPPER_LIP
 from talkinghead.face.matte import person_matte
 from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.image import load_image
@@ -176,6 +177,21 @@ def test_hair_at_the_edge_of_a_cheek_is_not_stretched_over_it(portrait: Portrait
     assert dark[1] > 100
     assert dark[0] < 0.5 * dark[1]
     assert np.array_equal(draw(locks, motion()), image)
+
+
+def test_a_mouth_near_the_outline_keeps_its_place(portrait: Portrait) -> None:
+    landmarks, height = portrait.landmarks.copy(), float(np.ptp(portrait.landmarks[:, 1]))
+    cheek = landmarks[[132, 58, 172], 0].mean()
+    landmarks[list(LIPS), 0] += cheek + 0.03 * height - landmarks[list(LIPS), 0].min()
+    image = np.zeros_like(portrait.image)
+    face = landmarks[list(FACE_OVAL), :2].astype(np.int32)
+    cv2.fillPoly(image, [face], (200, 150, 120))
+    cv2.polylines(image, [face], True, (20, 20, 20), 3)  # the tracker's outline is a little outside
+
+    inward = np.linalg.norm(Outline.of(image, landmarks, height).inward, axis=1)
+
+    assert inward[list(FACE_OVAL)].mean() > 0.5
+    assert inward[list(LIPS)].max() < 1e-3  # it was up to 1.6 pixels
 
 
 def shaded_lids(portrait: Portrait, lid: tuple[int, int, int]) -> tuple[Array, Array, Array]:
