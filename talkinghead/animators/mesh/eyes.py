@@ -34,7 +34,7 @@ LASHES = 0.07  # of the eye's width: how far lashes and the lid's shadow reach o
 # The line of lashes on a closed eye, in shares of the eye's width: how thick it is, how far below the lids' meeting,
 # since it hides the lower lid's wet rim, and how far past the outer corner, as lashes sweep outwards. Then how bluntly
 # it ends, and which percentile of the colours at the upper lid's edge it has.
-LINE, HANG, PAST, BLUNT, DARKEST = 0.1, 0.04, 0.12, 0.3, 3
+LINE, HANG, PAST, BLUNT, DARKEST = 0.1, 0.03, 0.1, 0.4, 3
 SHADOW, SHADE = 0.15, 0.6  # how far their shadow fades below the line, and with which share of its colour it begins
 LIMBUS = 0.12  # of the iris' radius: how soft its rim is
 RIM = 1.2  # of the iris' radius: lashes outside are told apart from it
