@@ -12,7 +12,7 @@ from ...face.landmarks import FACE_OVAL, LEFT_EYE, RIGHT_EYE
 from ...face.model import face_model
 from ...types import Array, Frame
 from .opening import extent
-from .raster import rasterise
+from .raster import compiled, rasterise
 
 BRIDGE = (168, 6, 197)  # landmarks down the nose, where a frame joins its two halves
 TEMPLES = (127, 356)
@@ -43,14 +43,14 @@ class Glasses:
 
     bare:      [H, W, 3] the portrait with skin painted over the frames
     left, top: of the box around the frames
-    shown:     [h, w, 3] what the frames do to `bare`: below 0 the share of light they take, above 0 the levels they add
+    frames:    [h, w, 6] the share of the light from `bare` that the frames take, and the levels of their own light
     source:    [478, 2] the portrait's landmarks
     """
 
     bare: Frame
     left: int
     top: int
-    shown: Array
+    frames: Array
     source: Array
 
     @classmethod
@@ -77,12 +77,13 @@ class Glasses:
         seen = slice(top, int(box[1] + rows[-1]) + 1), slice(left, int(box[0] + columns[-1]) + 1)
         behind = bare[seen].astype(np.float32)
         change = image[seen] - behind
-        return cls(bare, left, top, np.where(change < 0, change / (behind + 1), change), points)
+        shown = np.concatenate([np.maximum(-change / (behind + 1), 0), np.maximum(change, 0)], axis=2)
+        return cls(bare, left, top, shown, points)
 
     def draw(self, frame: Frame, posed: Array) -> None:
         """Put the frames back on `frame`, where the head alone, `posed` [478, 3], brings them."""
         moved = (posed[list(BRIDGE), :2] - self.source[list(BRIDGE)]).mean(0)
-        height, width = self.shown.shape[:2]
+        height, width = self.frames.shape[:2]
         corners = np.array([[self.left, self.top], [self.left + width, self.top + height]]) + moved
         box = extent(corners, frame, margin=0.1 * width)
         if box is None:
@@ -93,12 +94,32 @@ class Glasses:
         source = (self.source[:468] - [self.left, self.top]).astype(np.float32)
         triangles = np.ascontiguousarray(face_model().triangles[:, ::-1])
         rasterise(points, triangles, source, where, np.full(where.shape[:2], np.inf, np.float32))
-        region = frame[top:bottom, left:right]
-        shown = cv2.remap(self.shown, where, None, cv2.INTER_LINEAR)
-        here = (shown[..., 0] != 0) | (shown[..., 1] != 0) | (shown[..., 2] != 0)
-        behind, change = region[here].astype(np.float32), shown[here]
-        behind += np.where(change < 0, change * (behind + 1), change)
-        region[here] = np.rint(np.clip(behind, 0, 255))
+        lay_frames(frame[top:bottom, left:right], where, self.frames)
+
+
+@compiled
+def lay_frames(region: Frame, where: Array, frames: Array) -> None:
+    """Put `frames` [h, w, 6] on `region` [H, W, 3], in place.
+
+    where: [H, W, 2] what each pixel shows of the frames, linear between their pixels
+    """
+    height, width = frames.shape[:2]
+    for y in range(region.shape[0]):
+        for x in range(region.shape[1]):
+            left, top = int(np.floor(where[y, x, 0])), int(np.floor(where[y, x, 1]))
+            if left < -1 or top < -1 or left >= width or top >= height:
+                continue
+            right, low = where[y, x, 0] - left, where[y, x, 1] - top  # shares of the next column and row
+            for c in range(3):
+                taken, added = 0.0, 0.0
+                for i in range(max(top, 0), min(top + 2, height)):
+                    for j in range(max(left, 0), min(left + 2, width)):
+                        share = (low if i > top else 1 - low) * (right if j > left else 1 - right)
+                        taken += share * frames[i, j, c]
+                        added += share * frames[i, j, c + 3]
+                if taken > 0 or added > 0:
+                    level = region[y, x, c] + added - taken * (region[y, x, c] + 1.0)
+                    region[y, x, c] = int(min(max(level, 0.0), 255.0) + 0.5)
 
 
 def find_frames(part: Frame, points: Array, height: float) -> NDArray[np.uint8] | None:
