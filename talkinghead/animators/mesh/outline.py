@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.ndimage import grey_closing
 from scipy.spatial.distance import cdist
 
 from ...face.landmarks import LIPS
@@ -16,6 +17,7 @@ from .field import OVAL
 DEEP = 0.1  # face heights inwards from the outline: from there on nothing changes, nor from where a lip is
 SKIN = (0.75, 1.0)  # of that way: what is there is taken for skin
 MOST = 0.25  # of that way: what reaches farther in, as whiskers and shadows do, belongs to the face
+GAP = 3  # ways from one landmark to the next: a shadow that is no wider interrupts an outline that goes on beside it
 SAMPLES, FINER = 33, 4  # places along the way, and ways from between two landmarks
 UNLIKE, LEAST = 0.25, 16  # of the most that colours differ from skin, and levels of 255: what differs by less is skin
 STRETCHED = (0.02, 0.2)  # by how much wider than in the portrait the way is where it begins, and where it is all skin
@@ -58,7 +60,7 @@ class Outline:
         unlike = np.abs(seen - skin).max(2)
         limit = np.maximum(UNLIKE * unlike.max(1, keepdims=True), LEAST)
         ends = steps[np.argmin(unlike > limit, axis=1)]  # where it is skin for the first time
-        ends = np.where(ends > MOST, 0, ends)
+        ends = grey_closing(np.where(ends > MOST, 0, ends), size=GAP * FINER, mode="wrap")
         ends = np.stack([np.roll(ends, shift)[::FINER] for shift in range(1 - FINER, FINER)]).max(0)
         away = cdist(points, oval)
         nearest = away.argmin(1)
