@@ -11,12 +11,13 @@ from talkinghead import Portrait
 from talkinghead.animators.mesh.animator import Sitter
 from talkinghead.animators.mesh.eyes import RIGHT_UPPER, lash_colour
 from talkinghead.animators.mesh.field import nearness
+from talkinghead.animators.mesh.outline import Outline
 from talkinghead.animators.mesh.shading import Shading, vertex_normals
 from talkinghead.animators.mesh.skin import LIDS, skin_grain, without_shadow
 from talkinghead.animators.mesh.warp import ZOOM
 from talkinghead.blendshapes import INDEX
 from talkinghead.face.geometry import Head, move_face
-from talkinghead.face.landmarks import LEFT_EYE, LIPS, LOWER_LIP, RIGHT_EYE, RIGHT_IRIS, UPPER_LIP
+from talkinghead.face.landmarks import FACE_OVAL, LEFT_EYE, LIPS, LOWER_LIP, RIGHT_EYE, RIGHT_IRIS, UPPER_LIP
 from talkinghead.face.matte import person_matte
 from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.image import load_image
@@ -176,6 +177,38 @@ def test_hair_at_the_edge_of_a_cheek_is_not_stretched_over_it(portrait: Portrait
     assert dark[1] > 100
     assert dark[0] < 0.5 * dark[1]
     assert np.array_equal(draw(locks, motion()), image)
+
+
+def plain_face(landmarks: Array) -> Frame:
+    """A face of skin before black, whose outline is a little inside of where the tracker draws it."""
+    image = np.zeros((512, 512, 3), np.uint8)
+    face = landmarks[list(FACE_OVAL), :2].astype(np.int32)
+    cv2.fillPoly(image, [face], (200, 150, 120))
+    cv2.polylines(image, [face], True, (20, 20, 20), 3)
+    return image
+
+
+def test_a_narrow_shadow_does_not_interrupt_the_outline(portrait: Portrait) -> None:
+    landmarks, height = portrait.landmarks, float(np.ptp(portrait.landmarks[:, 1]))
+    image = plain_face(landmarks)
+    temple, nose = (landmarks[i, :2].round().astype(int).tolist() for i in (132, 4))
+    cv2.line(image, temple, nose, (60, 40, 30), 21)  # as that of an arm of glasses
+
+    inward = np.linalg.norm(Outline.of(image, landmarks, height).inward, axis=1)
+
+    assert inward[[172, 234]].min() > 0.5
+    assert inward[132] > 0.5  # it was 0: there what is beside the face was stretched over the cheek
+
+
+def test_a_mouth_near_the_outline_keeps_its_place(portrait: Portrait) -> None:
+    landmarks, height = portrait.landmarks.copy(), float(np.ptp(portrait.landmarks[:, 1]))
+    cheek = landmarks[[132, 58, 172], 0].mean()
+    landmarks[list(LIPS), 0] += cheek + 0.03 * height - landmarks[list(LIPS), 0].min()
+
+    inward = np.linalg.norm(Outline.of(plain_face(landmarks), landmarks, height).inward, axis=1)
+
+    assert inward[list(FACE_OVAL)].mean() > 0.5
+    assert inward[list(LIPS)].max() < 1e-3  # it was up to 1.6 pixels
 
 
 def shaded_lids(portrait: Portrait, lid: tuple[int, int, int]) -> tuple[Array, Array, Array]:

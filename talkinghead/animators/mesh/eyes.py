@@ -31,9 +31,11 @@ SHUT = 0.03  # of the eye's width: lids that are so close, in the mean, have met
 OVERLAP = 0.08  # of the portrait's opening: by how much they do
 
 LASHES = 0.07  # of the eye's width: how far lashes and the lid's shadow reach over the eyeball
-# The line of lashes on a closed eye: how thick it is and how far below the lids' meeting, as shares of the eye's width;
-# how bluntly it ends; and which percentile of the colours at the upper lid's edge it has.
-LINE, HANG, BLUNT, DARKEST = 0.075, 0.015, 0.4, 3
+# The line of lashes on a closed eye, in shares of the eye's width: how thick it is, how far below the lids' meeting,
+# since it hides the lower lid's wet rim, and how far past the outer corner, as lashes sweep outwards. Then how bluntly
+# it ends, and which percentile of the colours at the upper lid's edge it has.
+LINE, HANG, PAST, BLUNT, DARKEST = 0.1, 0.03, 0.1, 0.4, 3
+SHADOW, SHADE = 0.15, 0.6  # how far their shadow fades below the line, and with which share of its colour it begins
 LIMBUS = 0.12  # of the iris' radius: how soft its rim is
 RIM = 1.2  # of the iris' radius: lashes outside are told apart from it
 FAINTEST = 20  # which percentile of the lashes outside, at each place the darkest, they count with
@@ -47,6 +49,7 @@ class Eye:
     """One eyeball as the portrait shows it, and what its lids hide.
 
     upper, lower: [9] landmarks of the lids' edges, from the picture's left to its right
+    inner:        landmark of the corner at the nose
     iris:         landmark of its centre
     left, top:    of the textures in the portrait
     ball:         [h, w, 3] the eyeball without lids
@@ -58,6 +61,7 @@ class Eye:
 
     upper: NDArray[np.intp]
     lower: NDArray[np.intp]
+    inner: int
     iris: int
     left: int
     top: int
@@ -96,6 +100,7 @@ class Eye:
         return cls(
             upper=np.array(upper),
             lower=np.array(lower),
+            inner=upper[-1] if iris is RIGHT_IRIS else upper[0],
             iris=iris[0],
             left=int(corner[0]),
             top=int(corner[1]),
@@ -142,14 +147,20 @@ class Eye:
         return float(np.clip(1 - gap / (SHUTTING * self.opening), 0, 1))
 
     def draw_lashes(self, frame: Frame, face: Array, shut: float) -> None:
-        """Draw the line where lids meet, as far as they do."""
+        """Draw the line where lids meet, as far as they do, and the shadow below it."""
         upper, lower = face[self.upper, :2], face[self.lower, :2]
         bow = np.sin(np.linspace(0, np.pi, len(upper)))[:, None] ** BLUNT * across(face, self.upper) * self.width
         line = (upper + lower) / 2 + HANG * bow
-        slit = Opening.between(line - LINE / 2 * bow, line + LINE / 2 * bow, frame)
+        along = (upper[-1] - upper[0]) / self.width
+        outwards = (line - face[self.inner, :2]) @ along / self.width  # from 0 at the inner corner to -1 or 1
+        line += PAST * self.width * np.outer(np.sign(outwards) * outwards**4, along)  # all but the outer end stays
+        slit = Opening.between(line - LINE / 2 * bow, line + (LINE / 2 + SHADOW) * bow, frame)
         if slit is not None:
-            soft = np.clip(2 * np.minimum(slit.under, slit.over) / (LINE * self.width), 0, 1) ** 0.5
-            slit.paint(frame, self.lashes, shut * soft)
+            thick = LINE / (LINE + SHADOW) * (slit.under + slit.over)
+            half = LINE / 2 * self.width
+            dark = np.clip(np.minimum(slit.under, thick - slit.under) / half, 0, 1) ** 0.5
+            fade = np.clip(np.minimum(slit.under / half, slit.over / (SHADOW * self.width)), 0, 1)
+            slit.paint(frame, self.lashes, shut * np.maximum(dark, SHADE * fade * (1 - slit.along**4)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,11 +116,12 @@ class Mouth:
         inside = self.render(place(shape), colours, slit)
         # The lips' own shadow, and the dark of the corners.
         shadow = 1 - 0.4 * np.exp(-slit.under / (0.10 * self.unit)) - 0.2 * np.exp(-slit.over / (0.08 * self.unit))
-        corners = np.clip(1.3 - 0.95 * slit.along**2, 0.4, 1)
+        lit = 0.0 if self.own is None else self.own.light_in(lips, posed)
+        corners = 1 - (1 - lit) * (1 - np.clip(1.3 - 0.95 * slit.along**2, 0.4, 1))
         inside *= (np.clip(shadow, 0.2, 1) * corners)[..., None]
         inside += tiled(self.light.grain, *slit.mask.shape)
         if self.own is not None:
-            self.own.lay(inside, slit, posed, min(1.0, moved / (FAR * self.unit)))
+            self.own.lay(inside, slit, posed, min(1.0, moved / (FAR * self.unit)), lit)
         slit.paint(frame, inside, min(1.0, moved / SEEN))
 
     def shape(self, expression: Array) -> tuple[Array, float]:

@@ -79,7 +79,7 @@ class Opening:
         below[...] = mixed
 
 
-def extent(points: Array, picture: Frame, margin: float = 0) -> Box | None:
+def extent(points: Array, picture: Frame | Array, margin: float = 0) -> Box | None:
     """The box of pixels of `picture` around `points` [..., 2]; None if it is empty."""
     if not points.size:
         return None

@@ -26,6 +26,9 @@ DARKER, PALER = (0.15, 0.35), (0.1, 0.4)
 PLAIN = 3  # levels of 255: a picture with less colour has no grey shadows
 # A lid without the shadow is so much of that skin in the shade, which saturates colours: their power, then their share.
 SATURATED, LID_TONE = 1.2, 0.95
+# Both lids have the same skin: what is darker, beside the skin below, than the lighter of them, lies in the shade of
+# brow and nose, or next to an eyeball that the tracker left above the lid's edge. Where that begins, and is complete.
+SHADED = (0.05, 0.25)
 OWN = 0.5  # of its hue is what the shadow shows
 TONED = 0.85  # of the shadow goes
 ENDS = 0.5  # of half an eye's width: there towards its corners, shadows stay
@@ -100,30 +103,61 @@ class LidSkin:
 
 
 def without_shadow(smooth: Array, points: Array, size: float) -> Array:
-    """`smooth` [H, W, 3] with upper lids in the tone of the skin below the eyes, where lashes shade them grey.
+    """`smooth` [H, W, 3] with upper lids in the tone of the skin below the eyes, where lashes shade them grey, and both
+    as light as the lighter of them.
 
     points: [478, 2] the landmarks, in pixels
     size:   pixels: how soft the change is
     """
-    y, x = np.indices(smooth.shape[:2], np.float32)
+    light, smooth = lids_light(smooth, points), smooth.copy()
     for lid, eye, below in zip(LIDS, (RIGHT_EYE, LEFT_EYE), BELOW, strict=True):
-        places = points[below].astype(np.float32)[None]
-        tone = np.median(cv2.remap(smooth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0], axis=0)
-        darker = 1 - smooth @ LUMA / max(float(tone @ LUMA), 1)
-        paler = 1 - (np.ptp(smooth, axis=2) + PLAIN) / (float(np.ptp(tone)) + PLAIN)
-        corners = points[[eye[0], eye[8]]]
-        middle, half = corners.mean(0), (corners[1] - corners[0]) / 2
-        along = ((x - middle[0]) * half[0] + (y - middle[1]) * half[1]) / max(float(half @ half), 1)
-        bare = 255 * LID_TONE * (tone / 255) ** SATURATED
-        lit = smooth * (bare @ LUMA / np.maximum(smooth @ LUMA, 1))[..., None]
-        share = risen(darker, DARKER) * risen(paler, PALER) * np.clip((1 - np.abs(along)) / ENDS, 0, 1)
-        inside = np.zeros_like(x)
-        hull = cv2.convexHull(np.round(points[[*lid, *eye]]).astype(np.int32))
-        cv2.fillConvexPoly(inside, hull, 1)
-        cv2.polylines(inside, [hull], True, 1, max(1, round(2 * size)))  # the blur leaves the lid inside
-        share = cv2.GaussianBlur((share * inside).astype(np.float32), (0, 0), size)[..., None]
-        smooth = smooth + (bare + OWN * (lit - bare) - smooth) * TONED * share
+        box = extent(points[[*lid, *eye]], smooth, margin=6 * size)
+        if box is not None:
+            left, top, right, bottom = box
+            places = points[below].astype(np.float32)[None]
+            seen = cv2.remap(smooth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+            outline = points[[*eye, *lid]] - [left, top]
+            part = smooth[top:bottom, left:right]
+            part[...] = toned(part, outline, np.median(seen, axis=0), light, size)
     return smooth
+
+
+def toned(part: Array, outline: Array, tone: Array, light: float, size: float) -> Array:
+    """`part` [H, W, 3] of a picture around one lid, without shadows.
+
+    outline: [N, 2] the eye's landmarks, and those above it
+    tone:    [3] of the skin below the eye
+    light:   how light the lid is beside that, at the least
+    """
+    y, x = np.indices(part.shape[:2], np.float32)
+    middle, half = (outline[0] + outline[8]) / 2, (outline[8] - outline[0]) / 2  # the eye's corners
+    along = ((x - middle[0]) * half[0] + (y - middle[1]) * half[1]) / max(float(half @ half), 1)
+    inside = np.zeros_like(x)
+    hull = cv2.convexHull(np.round(outline).astype(np.int32))
+    cv2.fillConvexPoly(inside, hull, 1)
+    cv2.polylines(inside, [hull], True, 1, max(1, round(2 * size)))  # the blur leaves the lid inside
+    inside *= np.clip((1 - np.abs(along)) / ENDS, 0, 1)
+    darker = 1 - part @ LUMA / max(float(tone @ LUMA), 1)
+    paler = 1 - (np.ptp(part, axis=2) + PLAIN) / (float(np.ptp(tone)) + PLAIN)
+    share = cv2.GaussianBlur((risen(darker, DARKER) * risen(paler, PALER) * inside).astype(np.float32), (0, 0), size)
+    bare = 255 * LID_TONE * (tone / 255) ** SATURATED
+    lit = part * (bare @ LUMA / np.maximum(part @ LUMA, 1))[..., None]
+    part = part + (bare + OWN * (lit - bare) - part) * TONED * share[..., None]
+    bare = light / LID_TONE * bare
+    share = risen(1 - part @ LUMA / max(float(bare @ LUMA), 1), SHADED) * inside
+    share = cv2.GaussianBlur(share.astype(np.float32), (0, 0), size)
+    clear: Array = part + (bare - part) * TONED * share[..., None]
+    return clear
+
+
+def lids_light(smooth: Array, points: Array) -> float:
+    """How light the lighter of both upper lids is in `smooth` [H, W, 3] beside the skin below it: 1 at the most."""
+    light = 0.0
+    for lid, below in zip(LIDS, BELOW, strict=True):
+        places = points[np.concatenate([lid[:7], below])].astype(np.float32)[None]
+        seen = cv2.remap(smooth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0] @ LUMA
+        light = max(light, float(np.sort(seen[:7])[-2] / max(np.median(seen[7:]), 1)))  # the lightest may be a corner
+    return min(light, 1.0)
 
 
 def risen(values: Array | float, ends: tuple[float, float]) -> Array:

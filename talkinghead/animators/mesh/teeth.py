@@ -14,6 +14,10 @@ from .opening import Opening
 
 SEAM = 0.12  # of the source's parting: how soft the patch's edge is
 TOOTH = (0.45, 0.7)  # of the enamel's brightness: between these a pixel becomes a tooth
+# The dark beside the teeth: which percentile of what is seen between the lips it is, and the most of the gums' light it
+# has; what is lighter is a lip or a tooth.
+DARK, MOST = 20, 0.6
+WIDER = 0.1  # than in the portrait: a mouth so much wider is a smile that lets in all the light there is
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +29,7 @@ class OwnTeeth:
     whole:     [h, w] opacity of all of it
     teeth:     [h, w] opacity of what is tooth
     edges:     [22, 2] the lips' edges in the portrait
+    dark:      [3] colour of the dark between them
     """
 
     left: int
@@ -33,6 +38,7 @@ class OwnTeeth:
     whole: Array
     teeth: Array
     edges: Array
+    dark: Array
 
     @classmethod
     def of(cls, image: Frame, lips: Array, light: Light) -> OwnTeeth | None:
@@ -50,17 +56,36 @@ class OwnTeeth:
         around = np.ones((max(2, int(0.2 * parting)),) * 2, np.uint8)  # the dark between two teeth belongs to them
         tooth = cv2.GaussianBlur(cv2.morphologyEx(tooth, cv2.MORPH_CLOSE, around), (0, 0), 0.7)
         edges = np.concatenate([lips[UPPER_EDGE], lips[LOWER_EDGE]])
-        return cls(slit.left, slit.top, colours, whole.astype(np.float32), whole * tooth, edges)
+        seen = colours[slit.mask >= min(0.9, float(slit.mask.max()))]
+        dark = np.minimum(np.percentile(seen, DARK, axis=0), MOST * light.gum).astype(np.float32)
+        return cls(slit.left, slit.top, colours, whole.astype(np.float32), whole * tooth, edges, dark)
 
-    def lay(self, inside: Array, slit: Opening, posed: Array, opened: float) -> None:
+    def lay(self, inside: Array, slit: Opening, posed: Array, opened: float, lit: float) -> None:
         """Lay the teeth over `inside` [H, W, 3], the box of `slit`.
 
         posed:  [478, 2] where the head alone brings the lips
         opened: 0 when the lips are as in the portrait, 1 when they are far from it: then only teeth are kept
+        lit:    as `light_in` tells
         """
+        inside += np.maximum(lit * self.dark - inside, 0)
         now = np.concatenate([posed[UPPER_EDGE], posed[LOWER_EDGE]])
         where = slit.seen_from(now, self.edges - [self.left, self.top])
         opacity = self.whole + opened * (self.teeth - self.whole)
         opacity = cv2.remap(opacity, where, None, cv2.INTER_LINEAR)[..., None]  # 0 outside the patch
         own = cv2.remap(self.colours, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         inside += (own - inside) * opacity
+
+    def light_in(self, lips: Array, posed: Array) -> float:
+        """How much of the light that the portrait shows between its lips falls on what `lips` [478, 2] show, 0 to 1.
+
+        A smile draws the corners of the mouth apart, and light falls between them: they are no black holes. But lips
+        that part farther than in the portrait show what lies deeper, and is darker.
+
+        posed: [478, 2] where the head alone brings the lips
+        """
+        wide, usual = (float(np.linalg.norm(np.subtract(*each[UPPER_EDGE[[0, -1]]]))) for each in (lips, posed))
+        apart, parted = (
+            float(np.linalg.norm(each[UPPER_EDGE] - each[LOWER_EDGE], axis=1).max()) for each in (lips, posed)
+        )
+        smile = float(np.clip((wide / max(usual, 1e-3) - 1) / WIDER, 0, 1))
+        return smile * min(1.0, parted / max(apart, 1e-3))
