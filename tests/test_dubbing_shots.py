@@ -185,5 +185,5 @@ def test_real_people_in_turn_and_side_by_side() -> None:
         assert found.changed == 0
     for picture, wanted in zip(list(cut)[30:], dub(Glued.of(other[20:50]), motion[30:]), strict=True):
         np.testing.assert_array_equal(picture, wanted)
-    for picture, before in zip(chosen, pair.pictures, strict=False):
+    for picture, before in zip(chosen, pair.pictures[:60], strict=True):
         np.testing.assert_array_equal(picture[:, :360], before[:, :360])

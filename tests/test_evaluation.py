@@ -293,6 +293,7 @@ def test_lips_that_shut_for_a_neighbour_are_told_from_lips_that_shut_by_mistake(
 
     found = Spoken.of([(i / 10, (i + 1) / 10, phone) for i, phone in enumerate(row)], mouth)
 
+    assert len(Spoken.of([], mouth).alone) == 0
     assert list(found.phones[found.alone]) == ["ah", "p", "ah", "n", "ah", "d", "p", "t"]
     opened = replace(found, least=np.where(found.alone, 0.5, 0.0))
     stops = ("t", "k", "n", "d")

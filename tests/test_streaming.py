@@ -176,6 +176,7 @@ def test_a_frame_comes_a_fifth_of_a_second_after_its_sound(head: TalkingHead) ->
     for chunk, piece in zip(chunks, head.stream_motion(iter(chunks)), strict=False):
         heard, made = heard + len(chunk), made + len(piece)
         assert made >= int((heard / 16_000 - 0.2) * 25)
+    assert heard == len(demo_speech().samples)
 
 
 def test_sound_of_another_rate_is_streamed_without_seams(head: TalkingHead) -> None:

@@ -74,8 +74,8 @@ class Spoken:
         """`mouth` at the phones in `segments` that are long enough and within it."""
         times = (np.arange(len(mouth.gap)) + 0.5) / FPS
         inside = len(mouth.gap) / FPS
-        lips = [phone in BILABIALS for _, _, phone in segments]
-        beside = [before or after for before, after in zip([False, *lips], [*lips[1:], False], strict=False)]
+        lips = np.array([False, *(phone in BILABIALS for _, _, phone in segments), False])
+        beside = lips[:-2] | lips[2:]
         rows = []
         for (start, end, phone), near in zip(segments, beside, strict=True):
             if phone == "sil" or end - start < SHORTEST - 1e-9 or end > inside:
