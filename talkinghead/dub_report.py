@@ -9,17 +9,16 @@ from itertools import islice
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .dubbing import played
 from .errors import LowQualityFaceWarning, NoFaceFound
-from .face.landmarks import EYES, LEFT_EYE_CORNERS, LOWER_LIP, NOSE_TIP, RIGHT_EYE_CORNERS, UPPER_LIP
+from .evaluation.intervals import Track, correlation
+from .face.landmarks import BROWS, EYES, LEFT_EYE_CORNERS, LOWER_LIP, NOSE_TIP, RIGHT_EYE_CORNERS, UPPER_LIP
 from .face.tracker import MediaPipeTracker, eye_distance
 from .motion.articulation import lip_gap
 from .types import Array, Clip, Frame
 from .video import Video
 
-BROWS = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107, 276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
 SEALED = 0.02  # centimetres of opening that the motion asks for, up to which the lips are to be sealed
 CLOSED = 5  # percentile of a film's openings that stands for its own closed lips
 FEWEST = 3  # frames with a face: of fewer nothing can be told
@@ -101,12 +100,12 @@ def measure_dub(film: Video, clip: Clip, tracker: MediaPipeTracker) -> DubReport
     own, seen = (np.stack([cast(Array, faces[n]) for n in numbers]) for faces in (before, after))
     unit = np.array([eye_distance(face) for face in own])
     upper = np.linalg.norm((seen - own)[:, [*EYES, *BROWS], :2], axis=2).mean(1) / unit
-    wanted, filmed, gap = lip_gap(clip.motion.expression)[numbers], gaps(own), gaps(seen)
+    wanted, filmed, gap = lip_gap(clip.motion.expression)[numbers].astype(np.float64), gaps(own), gaps(seen)
     asked = gap[wanted <= SEALED]
     return DubReport(
         frames=len(numbers),
-        lips=correlation(gap, wanted),
-        filmed=correlation(gap, filmed),
+        lips=known(correlation(gap, wanted)),
+        filmed=known(correlation(gap, filmed)),
         sealed=float(asked.mean()) if len(asked) else None,
         closed=float(np.percentile(filmed, CLOSED)),
         upper=100 * float(upper.mean()),
@@ -114,18 +113,18 @@ def measure_dub(film: Video, clip: Clip, tracker: MediaPipeTracker) -> DubReport
     )
 
 
-def gaps(faces: Array) -> Array:
+def gaps(faces: Array) -> Track:
     """Distance of the inner lips [T] in the picture of `faces` [T, 478, 3], in percent of that of the eyes.
 
     Depth does not count: trackers guess it, by up to 6 % of the distance of the eyes between lips that touch.
     """
     apart = np.linalg.norm((faces[:, UPPER_LIP] - faces[:, LOWER_LIP])[:, :2], axis=1)
-    return np.asarray(100 * apart / np.array([eye_distance(face) for face in faces]))
+    return np.asarray(100 * apart / np.array([eye_distance(face) for face in faces]), np.float64)
 
 
-def correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
-    """Pearson's correlation of two tracks [T]; None if one never changes."""
-    return float(np.corrcoef(one, other)[0, 1]) if one.std() > 0 and other.std() > 0 else None
+def known(value: float) -> float | None:
+    """`value`; None if it is not a number, which JSON has no word for."""
+    return None if np.isnan(value) else value
 
 
 def changed_above(face: Array, before: Frame, after: Frame) -> int:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...face.landmarks import FACE_OVAL, LEFT_EYE, RIGHT_EYE
+from ...face.landmarks import FACE_OVAL, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 from ...face.model import face_model
 from ...types import Array, Frame
 from .opening import extent
@@ -17,7 +17,6 @@ from .raster import compiled, rasterise
 BRIDGE = (168, 6, 197)  # landmarks down the nose, where a frame joins its two halves
 TEMPLES = (127, 356)
 ABOVE, BELOW = (105, 334), (50, 280)  # brows and cheeks: frames lie between them
-BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 
 UPPER_LIDS = (
     (33, 247, 30, 29, 27, 28, 56, 190, *RIGHT_EYE[8:0:-1]),
@@ -157,7 +156,7 @@ def across_the_nose(darker: NDArray[np.uint8], points: Array, height: float) -> 
     darker: [h, w] by how many levels each pixel is darker than what is around it
     """
     thin = (darker > DARKER).astype(np.uint8)
-    for outline in (*BROWS, RIGHT_EYE, LEFT_EYE):
+    for outline in (RIGHT_BROW, LEFT_BROW, RIGHT_EYE, LEFT_EYE):
         polygon = np.round(points[list(outline)]).astype(np.int32)
         cv2.fillPoly(thin, [polygon], 0)
         cv2.polylines(thin, [polygon], True, 0, max(1, round(AROUND * height)))
