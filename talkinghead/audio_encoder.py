@@ -84,8 +84,10 @@ class WhisperConfig:
             raise ValueError(f"overlap must be even and at most half of n_ctx, not {self.overlap}")
         if self.ahead is not None and not 0 <= self.ahead < self.n_ctx:
             raise ValueError(f"ahead must be 0 to n_ctx - 1, or none, not {self.ahead}")
-        if self.adapt is not None and (self.floor is None or not 0 < self.adapt <= 1e4):
-            raise ValueError(f"adapt must be above 0 and at most 10000, and needs a floor, not {self.adapt}")
+        if self.adapt is not None and not 0 < self.adapt <= 1e4:
+            raise ValueError(f"adapt must be above 0 and at most 10000, or none, not {self.adapt}")
+        if self.adapt is not None and self.floor is None:
+            raise ValueError("adapt needs a floor, above which loudness counts: give floor, or leave adapt out")
 
     @property
     def look_ahead(self) -> int:
