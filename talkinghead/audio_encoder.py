@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import whisper
 from torch import Tensor
-from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE
+from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, mel_filters
 from whisper.model import AudioEncoder, ModelDimensions, MultiHeadAttention
 
 from .errors import CheckpointMismatch, NumericalError, WeightsMissing
@@ -57,6 +57,8 @@ class WhisperConfig:
     overlap: tokens that neighbouring windows share and blend
     ahead:   tokens that a token hears of what follows it, in each block; None hears its whole window, as the public
              models do, and cannot be streamed
+    behind:  tokens that it then hears of what came before it, in each block; it knows how far each token is from it,
+             and not where in the window it is. Means nothing without `ahead`
     adapt:   how much the usual spectrum counts beside that of the window so far when they are taken off: as that many
              mels (10 ms) of 40 dB above the floor; needs a floor. None takes nothing off, as the public models do
     """
@@ -69,6 +71,7 @@ class WhisperConfig:
     floor: float | None = -0.5
     overlap: int = 50
     ahead: int | None = None
+    behind: int = 75
     adapt: float | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +87,8 @@ class WhisperConfig:
             raise ValueError(f"overlap must be even and at most half of n_ctx, not {self.overlap}")
         if self.ahead is not None and not 0 <= self.ahead < self.n_ctx:
             raise ValueError(f"ahead must be 0 to n_ctx - 1, or none, not {self.ahead}")
+        if self.ahead is not None and not 0 <= self.behind < self.n_ctx:
+            raise ValueError(f"behind must be 0 to n_ctx - 1, not {self.behind}")
         if self.adapt is not None and not 0 < self.adapt <= 1e4:
             raise ValueError(f"adapt must be above 0 and at most 10000, or none, not {self.adapt}")
         if self.adapt is not None and self.floor is None:
@@ -102,8 +107,9 @@ class WhisperConfig:
         else:
             network = AdaptiveEncoder(*dimensions, adapt=self.adapt, floor=self.floor)
         if self.ahead is not None:
+            network.positional_embedding.zero_()
             for block in network.blocks:
-                block.attn = NearAttention(self.n_state, self.n_head, self.n_ctx, self.ahead)
+                block.attn = NearAttention(self.n_state, self.n_head, self.n_ctx, self.behind, self.ahead)
         return network
 
 
@@ -131,20 +137,27 @@ class AdaptiveEncoder(AudioEncoder):  # type: ignore[misc]
 
 
 class NearAttention(MultiHeadAttention):  # type: ignore[misc]
-    """openai-whisper's attention, blind to tokens more than `ahead` after the one that looks."""
+    """openai-whisper's attention, from `behind` tokens before the one that looks to `ahead` tokens after it.
 
-    visible: Tensor
+    Each head weighs tokens by how far they are as well, which is learned (Raffel et al., JMLR 21, 2020) from a start
+    that favours near ones, each head half as much as the one before (Press et al., ICLR 2022). Sound means the same
+    anywhere in a window, so this hears unknown voices better than sinusoids that tell the place in it.
+    """
 
-    def __init__(self, n_state: int, n_head: int, n_ctx: int, ahead: int) -> None:
+    def __init__(self, n_state: int, n_head: int, n_ctx: int, behind: int, ahead: int) -> None:
         super().__init__(n_state, n_head)
-        visible = torch.ones(n_ctx, n_ctx, dtype=torch.bool).tril(ahead)
-        self.register_buffer("visible", visible, persistent=False)
+        distance = torch.arange(-behind, ahead + 1)
+        slope = 0.5 ** torch.arange(1, n_head + 1)
+        self.nearness = torch.nn.Parameter(-slope[:, None] * distance.abs())  # [H, behind + 1 + ahead]
+        self.unseen = n_ctx - 1 - behind, n_ctx - 1 - ahead  # distances in a window, farther behind and ahead
 
     def qkv_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, None]:
         """What each token [B, A, D] sees, by its query, of keys and values [B, A, D]; `mask` is not used."""
         batch, tokens, _ = q.shape
         q, k, v = (each.view(batch, tokens, self.n_head, -1).transpose(1, 2) for each in (q, k, v))  # [B, H, A, D / H]
-        seen = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self.visible)
+        nearness = torch.nn.functional.pad(self.nearness, self.unseen, value=-torch.inf)
+        nearness = nearness.unfold(1, tokens, 1).flip(1)  # [H, A, A] by the token that looks and the one looked at
+        seen = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=nearness)
         return seen.transpose(1, 2).flatten(start_dim=2), None
 
 
@@ -315,18 +328,23 @@ class WhisperEncoder:
         heard = samples[max(0, first) : max(0, last)]
         before = max(0, -first)
         padded = np.pad(heard, (before, last - first - before - len(heard)))
-        mel = whisper.log_mel_spectrogram(padded, n_mels=self.config.n_mels)
-        mel = mel[:, MARGIN // HOP_LENGTH :][:, : MELS_PER_TOKEN * self.config.n_ctx]
-        return floored(mel, self.config.floor)
+        mel = log_mel(padded, self.config.n_mels, self.config.floor)
+        return mel[:, MARGIN // HOP_LENGTH :][:, : MELS_PER_TOKEN * self.config.n_ctx]
 
 
-def floored(mel: Tensor, floor: float | None) -> Tensor:
-    """Log-mel values with everything below `floor` raised to it.
+def log_mel(samples: Array, n_mels: int, floor: float | None) -> Tensor:
+    """Log-mel spectrogram [n_mels, N // 160] of `samples` [N], nothing below `floor`.
 
     Whisper raises all values to at least the loudest one minus 2 (80 dB), which makes the features of a quiet moment
-    depend on the loudest moment of its window. A fixed floor above that hides this, and hides recording noise.
+    depend on the loudest moment of its window, later ones too. With a fixed floor, which hides recording noise as
+    well, they are whisper.log_mel_spectrogram's without that.
     """
-    return mel if floor is None else mel.clamp_min(floor)
+    if floor is None:
+        return whisper.log_mel_spectrogram(samples, n_mels=n_mels)
+    window = torch.hann_window(N_FFT)
+    spectrum = torch.stft(torch.from_numpy(samples), N_FFT, HOP_LENGTH, window=window, return_complex=True)
+    power = mel_filters("cpu", n_mels) @ spectrum[:, :-1].abs().square()
+    return ((power.clamp_min(1e-10).log10() + 4) / 4).clamp_min(floor)
 
 
 def _public(name: str) -> tuple[WhisperConfig, AudioEncoder]:

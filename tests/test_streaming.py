@@ -17,7 +17,7 @@ from talkinghead.motion.phones import PHONE_INDEX, PHONES
 from talkinghead.motion.steps import Stepper
 from talkinghead.types import Array, Speech
 
-NEAR = WhisperConfig(n_ctx=100, n_state=16, n_head=2, n_layer=2, overlap=20, ahead=3)
+NEAR = WhisperConfig(n_ctx=100, n_state=16, n_head=2, n_layer=2, overlap=20, ahead=3, behind=30)
 FORMER = FaceFormerConfig(features=16, width=16, heads=2, layers=2, period=5, window=12, styles=2, phones=len(PHONES))
 
 

@@ -2,17 +2,17 @@
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from talkinghead.audio_encoder import WhisperConfig, WhisperEncoder
 from talkinghead.blendshapes import INDEX
-from talkinghead.errors import InputError
+from talkinghead.errors import InputError, OutputExists, WeightsMissing
 from talkinghead.motion.faceformer import FaceFormerConfig
 from talkinghead.motion.generator import FaceFormerGenerator
 from talkinghead.motion.phones import PHONE_INDEX, PHONES
@@ -249,13 +249,43 @@ def test_the_seed_decides_and_the_global_generator_does_not(tmp_path: Path, corp
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_training_can_be_bounded_by_processor_time(tmp_path: Path, corpus: Path) -> None:
-    config = dataclasses.replace(SMALL, cpu_minutes=0.005)
-    started = time.process_time()
+def test_training_for_a_public_encoder_goes_on_from_a_checkpoint_for_it(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    public = WhisperEncoder(SMALL.encoder, SMALL.encoder.build())
+    monkeypatch.setattr(WhisperEncoder, "open", lambda name: public)
+    config = dataclasses.replace(SMALL, public_encoder="tiny")
+    first = train_motion(config, corpus, tmp_path / "first")
 
-    train_motion(config, corpus, tmp_path / "run")
+    second = train_motion(
+        dataclasses.replace(config, seed=1, steps=1, learning_rate=1e-9), corpus, tmp_path / "second", init=first
+    )
 
-    assert time.process_time() - started < 10
+    assert "audio_encoder" not in "".join(load_file(first / "model.safetensors"))
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    with pytest.raises(WeightsMissing):
+        train_motion(config, corpus, tmp_path / "third", init=tmp_path / "nothing")
+
+
+def test_a_model_that_no_run_left_is_not_trained_over(tmp_path: Path, corpus: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"somebody's")
+
+    with pytest.raises(OutputExists, match="no run left here"):
+        train_motion(SMALL, corpus, tmp_path)
+
+    assert weights.read_bytes() == b"somebody's"
+
+
+def test_a_loss_is_computed_where_the_model_is() -> None:
+    on_device = MotionLoss(
+        LossWeights(), *(torch.ones(size, device="meta") for size in (58, (52, 2), 2))
+    )  # a device without numbers, like a GPU that this machine lacks
+
+    parts = on_device.motion(torch.zeros(2, 5, 58, device="meta"), torch.zeros(2, 5, 58, device="meta"))
+
+    assert {part.device.type for part in parts.values()} == {"meta"}
 
 
 def test_an_untrained_model_is_judged_as_one() -> None:
@@ -284,7 +314,8 @@ def test_every_recipe_in_the_repository_is_read(path: Path) -> None:
         ("encoder: {depth: 3}", "unknown setting depth"),
         ("faceformer: {features: 64}", r"faceformer\.features must be encoder\.n_state"),
         ("hearing: {warp: [1.0]}", "warp must be"),
-        ("cpu_minutes: -1", "cpu_minutes must be above 0"),
+        ("hearing: {mask_bands: 80}", "mask_bands must be 2 to 79"),
+        ("encoder: {n_ctx: 6, overlap: 2}", r"above hearing\.mask_mels / 2"),
         ("[1, 2]", "must be a table of settings"),
         ("a: b: c", "mapping values"),
         ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),

@@ -104,8 +104,7 @@ def train_motion_command(
     from ..training.train import TrainConfig, train_motion
 
     recipe = TrainConfig.read(config)
-    total = recipe.steps if recipe.cpu_minutes is None else None
-    with tqdm(desc="steps", total=total, unit="step", disable=None) as bar:
+    with tqdm(desc="steps", total=recipe.steps, unit="step", disable=None) as bar:
 
         def show(step: int, losses: dict[str, float]) -> None:
             bar.update(step - bar.n)

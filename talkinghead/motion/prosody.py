@@ -21,6 +21,7 @@ QUIET = 30.0  # decibels below the loudest, under which nothing is voice
 PITCH_RANGE = (65.0, 400.0)  # hertz
 PERIODIC = 0.45  # normalised autocorrelation of a voiced frame, at least
 NEARLY = 0.9  # share of the highest peak
+PIECE = 2000  # frames looked at at once: an hour at once would take 14 GB
 SMOOTH = 0.12  # seconds (standard deviation) of an accent
 ACCENT = 5.0  # decibels beyond the phrase that make an accent of 1
 RISE = 3.0  # semitones beyond the phrase that make an accent of 1
@@ -54,12 +55,10 @@ class Prosody:
             level = smooth(track * voiced, PHRASE) / (smooth(voiced, PHRASE) + 1e-3)
             return smooth((track - level) * voiced, SMOOTH)
 
-        looks = _looks(samples)
-        power = (looks**2).mean(axis=1)
-        decibels = 10 * np.log10(power + 1e-9)
+        decibels, semitones, voiced = _heard(samples)
         loud = decibels > max(decibels.max() - QUIET, -70)
         mean = decibels[loud].mean() if loud.any() else 0.0
-        semitones, voiced = _pitch(looks)
+        semitones = (semitones - (semitones * voiced).sum() / max(voiced.sum(), 1)) * voiced
         voiced = voiced * loud
         loudness = np.clip(decibels - mean, -QUIET, QUIET)
         accents = beyond_phrase(loudness, loud.astype(np.float64)) / ACCENT
@@ -82,16 +81,20 @@ def head_pose(prosody: Prosody) -> NDArray[np.float32]:
     return pose
 
 
-def _looks(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Windows around the middle of each frame, [A, WINDOW]."""
+def _heard(samples: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
+    """Decibels, semitones above 100 Hz, and 0 or 1 for voiced, of each frame, [A] each."""
     frames = len(samples) // HOP
-    padded = np.pad(samples.astype(np.float64), WINDOW // 2)
-    starts = HOP // 2 + HOP * np.arange(frames)
-    return np.asarray(padded[starts[:, None] + np.arange(WINDOW)])
+    padded = np.pad(samples, WINDOW // 2)
+    pieces = []
+    for first in range(0, max(frames, 1), PIECE):
+        starts = HOP // 2 + HOP * np.arange(first, min(first + PIECE, frames))
+        looks = padded[starts[:, None] + np.arange(WINDOW)].astype(np.float64)  # around the middle of each frame
+        pieces.append((10 * np.log10((looks**2).mean(axis=1) + 1e-9), *_pitch(looks)))
+    return tuple(np.concatenate(track) for track in zip(*pieces, strict=True))
 
 
 def _pitch(looks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Semitones above the mean of voiced frames, [A], and which frames are voiced, [A] 0 or 1.
+    """Semitones above 100 Hz in looks [A, WINDOW], [A], and which frames are voiced, [A] 0 or 1.
 
     By the first peak of the normalised autocorrelation that is nearly as high as its highest: later ones are octaves
     too low.
@@ -109,6 +112,4 @@ def _pitch(looks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     lags = (peak & high).argmax(axis=1) + shortest
     peaks = correlation[np.arange(len(lags)), lags] / (correlation[:, 0] + 1e-6)
     voiced = (peaks > PERIODIC).astype(np.float64)
-    semitones = 12 * np.log2(SAMPLE_RATE / lags / 100)
-    mean = (semitones * voiced).sum() / max(voiced.sum(), 1)
-    return np.asarray((semitones - mean) * voiced), voiced
+    return 12 * np.log2(SAMPLE_RATE / lags / 100), voiced

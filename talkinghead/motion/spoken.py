@@ -14,7 +14,6 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files import local_path, open_regular
@@ -30,7 +29,6 @@ OVERLAP = 0.02  # seconds by which a phone or word may begin before the one befo
 BEYOND = 0.5  # seconds by which times may lie outside the sound
 JOINED_PHONES = 0.02  # seconds between two phones that are no silence
 JOINED_WORDS = 0.1  # the same between two words
-PIECE, MARGIN = 2000, 250  # frames of prosody heard at once, and around them, where a phrase reaches to
 LARGEST_FILE = 50_000_000  # bytes
 SILENCES = ("", "sil", "sp", "spn", "pau", "_", "#")
 
@@ -128,21 +126,11 @@ def motion_of_phones(segments: Sequence[Segment], speech: Speech, style: Array |
     samples = np.zeros(frames * steps * HOP, np.float32)
     heard = min(len(samples), len(speech.samples))
     samples[:heard] = speech.samples[:heard]
-    prosody = _prosody(samples)
+    prosody = Prosody.of(samples)
     strengths = NEUTRAL if style is None else np.repeat(style, steps, axis=0)
     said = np.concatenate([articulate(segments, frames * steps, prosody, strengths), head_pose(prosody)], axis=1)
     motion: Array = said.reshape(frames, steps, -1).mean(axis=1).astype(np.float32)  # [T, 58]
     return Motion(motion[:, :-6], motion[:, -6:-3], motion[:, -3:], FPS)
-
-
-def _prosody(samples: Array) -> Prosody:
-    """The prosody of `samples` [N], heard PIECE frames at a time: that of an hour at once would take 14 GB."""
-    tracks: list[tuple[NDArray[np.float64], ...]] = []
-    for first in range(0, len(samples) // HOP, PIECE):
-        begin = max(0, first - MARGIN)
-        heard = Prosody.of(samples[begin * HOP : (first + PIECE + MARGIN) * HOP])
-        tracks.append(tuple(track[first - begin :][:PIECE] for track in (heard.loudness, heard.accents, heard.brows)))
-    return Prosody(*(np.concatenate(track) for track in zip(*tracks, strict=True)))
 
 
 def _timed(kind: _Kind, rows: Any, duration: float) -> list[Segment]:

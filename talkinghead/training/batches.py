@@ -119,8 +119,8 @@ class Hearing:
     def __post_init__(self) -> None:
         if not (self.level[0] <= self.level[1] and 0 < self.warp[0] <= self.warp[1]):
             raise ValueError("level and warp must go from low to high, and warp be above 0")
-        if not (2 <= self.mask_bands <= 80 and self.mask_mels >= 2):
-            raise ValueError("mask_bands must be 2 to 80, and mask_mels at least 2")
+        if not (2 <= self.mask_bands < 80 and self.mask_mels >= 2):
+            raise ValueError("mask_bands must be 2 to 79, and mask_mels at least 2")
         if not (0 <= self.masks <= 20 and 0 <= self.mask <= 1 and 0 <= self.silent <= 1 and self.tone >= 0):
             raise ValueError("mask and silent must be 0 to 1, masks 0 to 20, and tone 0 or more")
 

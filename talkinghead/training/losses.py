@@ -52,7 +52,7 @@ class MotionLoss:
 
     def __init__(self, weights: LossWeights, scale: Tensor, shape: Tensor, shape_scale: Tensor) -> None:
         self.weights, self.scale, self.shape, self.shape_scale = weights, scale, shape, shape_scale
-        importance = torch.full((CHANNELS,), weights.rest)
+        importance = torch.full((CHANNELS,), weights.rest, device=scale.device)
         importance[list(MOUTH)] = weights.mouth
         importance[INDEX["jawOpen"]] = 2 * weights.mouth
         importance[EXPRESSIONS:] = weights.pose

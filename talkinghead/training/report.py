@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from .batches import UNKNOWN, Batch, Example, as_batch, window_of
 from .losses import mouth_shape_of_expression
 from .model import MotionModel
 
-MOST_WINDOWS = 64  # of each voice
+MOST_WINDOWS = 64
 BATCH = 16
 
 Scores = dict[str, float]
@@ -25,13 +26,13 @@ Scores = dict[str, float]
 
 @torch.inference_mode()
 def validate(model: MotionModel, examples: Sequence[Example], length: int, floor: float) -> Scores:
-    """Correlations, over one window of each clip, of free-running motion with its targets, and more.
+    """Correlations, over one window of up to 64 of the clips, of free-running motion with its targets, and more.
 
     gap, width, jaw, pucker: correlation of the lip opening, the mouth's width and two blendshapes
     speed:  standard deviation of the lip opening's change over that of the targets
     phones: share of tokens whose phone the encoder knows
     """
-    every = max(1, len(examples) // MOST_WINDOWS)
+    every = math.ceil(len(examples) / MOST_WINDOWS)
     windows = [window_of(example, max(0, (len(example) - length) // 2), length, floor) for example in examples[::every]]
     batches = [as_batch(windows[first : first + BATCH]) for first in range(0, len(windows), BATCH)]
     model.eval()
@@ -53,12 +54,13 @@ def validate(model: MotionModel, examples: Sequence[Example], length: int, floor
 
 def _run(model: MotionModel, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Motion made one frame after another, its targets, and which phones were known."""
+    batch = batch.to(model.mouth.weight.device)
     features = model.audio_encoder(batch.mel)
     start = model.faceformer.start(len(batch.mel))
     made, _ = model.faceformer.generate(model.listen(features), batch.before[:, None], start, batch.frame_style)
     assert model.faceformer.phones is not None
     known = (model.faceformer.phones(features).argmax(dim=-1) == batch.phones)[batch.phones != UNKNOWN]
-    return made.numpy(), batch.frames.numpy(), known.numpy()
+    return made.cpu().numpy(), batch.frames.cpu().numpy(), known.cpu().numpy()
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

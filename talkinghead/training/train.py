@@ -14,18 +14,17 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..audio_encoder import SECTION as ENCODER
 from ..audio_encoder import WhisperConfig, WhisperEncoder
-from ..errors import CheckpointMismatch, InputError
+from ..errors import CheckpointMismatch, InputError, OutputExists
 from ..motion.faceformer import STYLES, FaceFormerConfig
 from ..motion.generator import SECTION as FACEFORMER
 from ..motion.phones import PHONES
@@ -59,8 +58,7 @@ DEAF = -1.5  # log-mel value of digital silence, in Whisper's units
 class TrainConfig:
     """How a model is trained.
 
-    steps:      how many, unless `cpu_minutes` are given
-    cpu_minutes: processor time to train for; how many steps that gives depends on the machine
+    steps:      how many
     batch:      windows per step and process, each as long as the encoder's
     learning_rate: highest one, after `warmup` steps; falls to zero along a cosine
     clip:       longest gradient
@@ -75,7 +73,6 @@ class TrainConfig:
 
     seed: int = 0
     steps: int = 9000
-    cpu_minutes: float | None = None
     batch: int = 8
     learning_rate: float = 2e-3
     warmup: int = 200
@@ -95,14 +92,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.save_every, self.threads, self.warmup) < 1:
             raise ValueError("steps, batch, save_every, threads and warmup must be at least 1")
-        if self.cpu_minutes is not None and not self.cpu_minutes > 0:
-            raise ValueError(f"cpu_minutes must be above 0, not {self.cpu_minutes}")
         if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0 and self.seed >= 0):
             raise ValueError("learning_rate and clip must be above 0, weight_decay and seed 0 or more")
         if not (0 <= self.forget <= 1 and 0 <= self.own_frames <= 1 and self.noise >= 0):
             raise ValueError("forget and own_frames must be 0 to 1, and noise 0 or more")
-        if self.encoder.n_mels != 80 or self.encoder.n_ctx % 2 or 2 * self.encoder.n_ctx < self.hearing.mask_mels:
-            raise ValueError("encoder.n_mels must be 80, and encoder.n_ctx even and at least hearing.mask_mels / 2")
+        if self.encoder.n_mels != 80 or self.encoder.n_ctx % 2 or 2 * self.encoder.n_ctx <= self.hearing.mask_mels:
+            raise ValueError("encoder.n_mels must be 80, and encoder.n_ctx even and above hearing.mask_mels / 2")
         if self.public_encoder is None and self.encoder.n_state != self.faceformer.features:
             width = self.encoder.n_state
             raise ValueError(f"faceformer.features must be encoder.n_state, {width}, not {self.faceformer.features}")
@@ -138,11 +133,14 @@ def train_motion(
     init:   checkpoint to start from ("micro", a folder or a hub id), for fine-tuning; its dimensions must be `config`'s
     report: called after every step with its number and the parts of its loss
 
-    Raises InputError, also if `out` holds a run with other settings or on other corpora; the errors of weights.
+    Raises InputError, also if `out` holds a run with other settings or on other corpora; OutputExists if it holds a
+    model that is no run's; the errors of weights.
     """
     folders = [corpora] if isinstance(corpora, str | os.PathLike) else list(corpora)
     torch.set_num_threads(config.threads)
     out = Path(out)
+    if (out / WEIGHTS_FILE).exists() and not (out / STATE_FILE).exists():
+        raise OutputExists(f"{out}: holds a model that no run left here to be trained on", "give another folder")
     out.mkdir(parents=True, exist_ok=True)
     examples = [example for folder in folders for example in read_corpus(folder, "train")]
     shares = _shares(examples)
@@ -184,6 +182,12 @@ def _judge(
     return {name: validate(model, examples, length, floor) for name, examples in sets.items()}
 
 
+def _shipped(network: MotionModel) -> dict[str, nn.Module]:
+    """What a checkpoint holds of a model, by section. A public encoder is named in it instead of copied."""
+    hearing = {} if network.frozen else {ENCODER: network.audio_encoder}
+    return {**hearing, FACEFORMER: network.faceformer}
+
+
 class _Run:
     """A model in training: everything that changes from step to step."""
 
@@ -223,20 +227,19 @@ class _Run:
             faceformer = replace(config.faceformer, features=public.size)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)
-                return public.config, MotionModel(public.network, faceformer, frozen=True)
-        network = MotionModel.seeded(config.encoder, config.faceformer, config.seed)
+                hearing, network = public.config, MotionModel(public.network, faceformer, frozen=True)
+        else:
+            hearing, network = config.encoder, MotionModel.seeded(config.encoder, config.faceformer, config.seed)
         if self.init is not None:
             folder = resolve(self.init)
-            tensors, where = read_folder(folder), f"{folder.name}"
-            load_weights(network.audio_encoder, part(tensors, f"{ENCODER}."), f"{where}: {ENCODER}")
-            load_weights(network.faceformer, part(tensors, f"{FACEFORMER}."), f"{where}: {FACEFORMER}")
-        return config.encoder, network
+            tensors = read_folder(folder)
+            for section, module in _shipped(network).items():
+                load_weights(module, part(tensors, f"{section}."), f"{folder.name}: {section}")
+        return hearing, network
 
     @property
     def progress(self) -> float:
         """0 at the first step, 1 after the last."""
-        if self.config.cpu_minutes is not None:
-            return self.cpu_seconds / (60 * self.config.cpu_minutes)
         return self.step / self.config.steps
 
     def train_on(self, batch: Batch, rng: Generator) -> dict[str, float]:
@@ -276,14 +279,9 @@ class _Run:
         """Write the checkpoint, the losses since the last one, and what is needed to go on training."""
         if not self.accelerator.is_main_process:
             return
-        modules = {ENCODER: self.network.audio_encoder, FACEFORMER: self.network.faceformer}
-        settings: dict[str, Any] = {
-            ENCODER: asdict(self.config.encoder), FACEFORMER: asdict(self.network.faceformer.config),
-        }  # fmt: skip
-        if self.frozen:  # named instead of copied
-            del modules[ENCODER]
-            settings[ENCODER] = self.config.public_encoder
-        save_weights(self.out / WEIGHTS_FILE, modules)
+        hearing = self.config.public_encoder or asdict(self.config.encoder)
+        settings = {ENCODER: hearing, FACEFORMER: asdict(self.network.faceformer.config)}
+        save_weights(self.out / WEIGHTS_FILE, _shipped(self.network))
         write_config(self.out / CONFIG_FILE, settings)
         self._log()
         state = {
