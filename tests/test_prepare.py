@@ -18,18 +18,15 @@ from typer.testing import CliRunner
 
 from talkinghead.animators.mesh import MeshAnimator
 from talkinghead.audio import Sound
-from talkinghead.audio_encoder import WhisperConfig, WhisperEncoder
 from talkinghead.blendshapes import BROWS, EXPRESSIONS, EYES, INDEX, MOUTH
 from talkinghead.cli import app
 from talkinghead.errors import InputError, OutputExists, TalkingHeadError
 from talkinghead.face.geometry import stream_landmarks
 from talkinghead.face.tracker import MediaPipeTracker
 from talkinghead.motion.articulation import lip_gap
-from talkinghead.motion.generator import FaceFormerGenerator
 from talkinghead.motion.phones import PHONE_INDEX
 from talkinghead.training import prepare
 from talkinghead.training.batches import UNKNOWN, read_corpus, read_manifest
-from talkinghead.training.model import MotionModel
 from talkinghead.training.prepare import (
     Film,
     Tracks,
@@ -366,6 +363,22 @@ def test_a_finished_film_is_not_done_again_and_others_may_be_added(
     assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".npz", ".npz"]
 
 
+def test_films_of_one_name_do_not_take_each_other_s_place_in_a_corpus(tmp_path: Path) -> None:
+    for name in ("anna/clip.mp4", "berta/clip.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (anna,), _ = find_films([tmp_path / "anna/clip.mp4"])
+    both, _ = find_films([tmp_path / "anna/clip.mp4", tmp_path / "berta/clip.mp4"])
+    berta = both[1]._replace(name="clip.mp4")
+    known = [anna.described()]
+
+    assert [film.name for film in prepare.as_known(both, known)] == ["clip.mp4", str(berta.path)]
+    with pytest.raises(InputError, match=r"the corpus has another film called clip\.mp4"):
+        prepare.as_known([berta], known)
+    anna.path.rename(tmp_path / "moved.mp4")
+    assert prepare.as_known([berta], known) == [berta]  # anna's film itself may have been moved there
+
+
 def test_a_corpus_of_other_settings_is_not_added_to(corpus: Path, film: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputExists, match=r"other settings \(validation\)"):
         prepare_corpus(film, corpus, validation=0.2)
@@ -430,48 +443,6 @@ def test_the_recipe_for_a_person_starts_from_the_dimensions_of_micro() -> None:
     assert person.faceformer == micro.faceformer
     assert 1e-4 <= person.learning_rate <= 3e-4
     assert person.steps <= 1000
-
-
-# public Whisper encoders, here with random weights
-
-
-@pytest.fixture
-def public_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Whisper tiny of random weights, where openai-whisper would keep the downloaded one."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("TALKINGHEAD_OFFLINE", "1")
-    sizes = {"n_mels": 80, "n_audio_ctx": 1500, "n_audio_state": 384, "n_audio_head": 6, "n_audio_layer": 4}
-    text = {"n_vocab": 51865, "n_text_ctx": 448, "n_text_state": 384, "n_text_head": 6, "n_text_layer": 4}
-    encoder = WhisperConfig(n_ctx=1500, n_state=384, n_head=6, n_layer=4, overlap=100).build()
-    weights = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
-    (tmp_path / "whisper").mkdir()
-    torch.save({"dims": {**sizes, **text}, "model_state_dict": weights}, tmp_path / "whisper" / "tiny.pt")
-
-
-def test_a_decoder_for_the_public_tiny_is_trained_saved_and_opened(public_tiny: None, tmp_path: Path) -> None:
-    recipe = TrainConfig.read(CONFIGS / "faceformer_tiny.yaml")
-    spoken = write_corpus(tmp_path / "spoken", train=[speaking(400), speaking(300, 1)])
-
-    out = train_motion(dataclasses.replace(recipe, steps=2, batch=1, threads=1), spoken, tmp_path / "out")
-
-    config = json.loads((out / "config.json").read_text())
-    assert config["audio_encoder"] == "tiny"
-    assert config["faceformer"]["features"] == 384
-    assert (out / "model.safetensors").stat().st_size < 3e6  # the encoder is not copied
-    features = WhisperEncoder.open(out)(Speech(np.zeros(RATE, np.float32)))
-    assert features.shape == (50, 384)
-    assert len(FaceFormerGenerator.open(out)(features)) == 25
-
-
-def test_the_recipe_for_the_public_base_builds_a_decoder_that_hears_it() -> None:
-    recipe = TrainConfig.read(CONFIGS / "faceformer_base.yaml")
-
-    base = WhisperConfig(n_ctx=1500, n_state=512, n_head=8, n_layer=1, overlap=100).build()
-    model = MotionModel(base, dataclasses.replace(recipe.faceformer, features=512), frozen=True)
-
-    assert recipe.public_encoder == "base"
-    assert model.faceformer.config.features == 512
-    assert not any(parameter.requires_grad for parameter in model.audio_encoder.parameters())
 
 
 # real films

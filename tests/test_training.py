@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from talkinghead.audio_encoder import WhisperConfig, WhisperEncoder
 from talkinghead.blendshapes import INDEX
-from talkinghead.errors import InputError, OutputExists, WeightsMissing
+from talkinghead.errors import InputError, OutputExists
 from talkinghead.motion.faceformer import FaceFormerConfig
 from talkinghead.motion.generator import FaceFormerGenerator
 from talkinghead.motion.phones import PHONE_INDEX, PHONES
@@ -247,25 +246,6 @@ def test_the_seed_decides_and_the_global_generator_does_not(tmp_path: Path, corp
     weights = [(folder / "model.safetensors").read_bytes() for folder in (first, second, third)]
     assert weights[0] == weights[1] != weights[2]
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_training_for_a_public_encoder_goes_on_from_a_checkpoint_for_it(
-    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    public = WhisperEncoder(SMALL.encoder, SMALL.encoder.build())
-    monkeypatch.setattr(WhisperEncoder, "open", lambda name: public)
-    config = dataclasses.replace(SMALL, public_encoder="tiny")
-    first = train_motion(config, corpus, tmp_path / "first")
-
-    second = train_motion(
-        dataclasses.replace(config, seed=1, steps=1, learning_rate=1e-9), corpus, tmp_path / "second", init=first
-    )
-
-    assert "audio_encoder" not in "".join(load_file(first / "model.safetensors"))
-    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
-    with pytest.raises(WeightsMissing):
-        train_motion(config, corpus, tmp_path / "third", init=tmp_path / "nothing")
 
 
 def test_a_model_that_no_run_left_is_not_trained_over(tmp_path: Path, corpus: Path) -> None:

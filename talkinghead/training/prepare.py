@@ -79,6 +79,10 @@ class Film(NamedTuple):
         """Size of the file; -1 if there is none."""
         return self.path.stat().st_size if self.path.is_file() else -1
 
+    def described(self) -> dict[str, Any]:
+        """What a manifest knows it by."""
+        return {"name": self.name, "path": str(self.path), "bytes": self.bytes}
+
 
 class LeftOut(NamedTuple):
     """What was not used of a film, and why: from `start` to `end` in seconds, or all of it."""
@@ -129,8 +133,8 @@ def prepare_corpus(
     What cannot be used of a film is told in the manifest, and the others go on. A film that is finished is not done
     again, unless its size has changed. Returns the path of the manifest.
 
-    Raises ValueError for settings out of range, InputError if nothing can be used, OutputExists if `out` holds a
-    corpus of other settings, OutputNotWritable, DiskFull.
+    Raises ValueError for settings out of range, InputError if nothing can be used or `out` has another film of the
+    name of one of these, OutputExists if it holds a corpus of other settings, OutputNotWritable, DiskFull.
     """
     from tqdm import tqdm
 
@@ -139,6 +143,7 @@ def prepare_corpus(
     folder = Path(out)
     manifest = _begin(folder, {"films": VERSION, "validation": validation, "phones": align is not None})
     films, left_out = find_films([videos] if isinstance(videos, str | PathLike) else videos)
+    films = as_known(films, manifest["films"])
     licences = {film.voice: licence for film in films}
     todo = [film for film in films if not _finished(film, manifest, folder)]
     hidden = None if progress is None else not progress
@@ -183,6 +188,21 @@ def find_films(paths: Iterable[str | PathLike[str]]) -> tuple[list[Film], list[L
     return films, left_out
 
 
+def as_known(films: Sequence[Film], known: Sequence[Mapping[str, Any]]) -> list[Film]:
+    """`films` under the names that a corpus of `known` ones has for them; InputError if others have their names."""
+    names = {each.get("path"): each["name"] for each in known}
+    paths = {each["name"]: each.get("path", "") for each in known}
+    films = [film._replace(name=names.get(str(film.path), film.name)) for film in films]
+    for film in films:
+        other = Path(paths.get(film.name) or film.path)
+        if other != film.path and other.exists():
+            raise InputError(
+                f"{film.path}: the corpus has another film called {film.name}, {other}",
+                "rename one of them, or make a corpus of its own",
+            )
+    return films
+
+
 def prepare_film(film: Film, folder: Path, validation: float, align: Aligner | None) -> Outcome:
     """Track one film, write its clips into `folder`, and tell what came of it."""
     with warnings.catch_warnings(record=True) as caught:
@@ -200,7 +220,7 @@ def prepare_film(film: Film, folder: Path, validation: float, align: Aligner | N
         for split, chosen in (("train", ~judged), ("validation", judged))
         if chosen.any()
     ]
-    described = {"name": film.name, "bytes": film.bytes, "voice": film.voice, "notes": sorted(notes)}
+    described = film.described() | {"voice": film.voice, "notes": sorted(notes)}
     return Outcome(described, shards, left_out)
 
 

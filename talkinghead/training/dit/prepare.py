@@ -33,7 +33,7 @@ from ...files import new_file
 from ...sound import Sound
 from ...types import Array, Frame, Speech
 from ...video import Video, open_video, write_video
-from ..prepare import FAILURES, SLOWEST, Film, LeftOut, faces, find_films
+from ..prepare import FAILURES, SLOWEST, Film, LeftOut, as_known, faces, find_films
 from ..workers import as_finished
 from .clips import FPS, MANIFEST, ClipSettings, empty_manifest, read_manifest
 
@@ -110,6 +110,7 @@ def prepare_clips(
     folder = Path(out)
     manifest = _begin(folder, settings)
     films, left_out = find_films([videos] if isinstance(videos, str | PathLike) else videos)
+    films = as_known(films, manifest["films"])
     done = {(film["name"], film["bytes"]) for film in manifest["films"]}
     todo = [film for film in films if (film.name, film.bytes) not in done]
     hidden = None if progress is None else not progress
@@ -142,7 +143,7 @@ def prepare_film(film: Film, folder: Path, settings: ClipSettings, licence: str)
                 names.append(name)
         except FAILURES as error:
             left_out.append(LeftOut(film.name, _line(error, film)))
-    return {"name": film.name, "bytes": film.bytes, "licence": licence, "clips": names}, left_out
+    return film.described() | {"licence": licence, "clips": names}, left_out
 
 
 def _clips_of(film: Film, folder: Path, settings: ClipSettings, left_out: list[LeftOut]) -> Iterator[str]:
