@@ -30,6 +30,7 @@ from talkinghead.motion.phones import (
     sampa,
 )
 from talkinghead.motion.prosody import Prosody, head_pose
+from talkinghead.training import synthesisers
 from talkinghead.training.augment import change_speed, degrade, music, noise, reverberate
 from talkinghead.training.corpus import clips, make_corpus, plan
 from talkinghead.training.sentences import FEW_WORDS, sentence
@@ -142,9 +143,17 @@ def test_the_stop_correction_leaves_something_of_a_short_phone():
     assert corrected == [(0.0, pytest.approx(0.008), "ə"), (pytest.approx(0.008), 0.1, "t")]
 
 
-def test_without_the_correction_lips_close_late_on_espeaks_p():
+def test_without_the_correction_lips_close_late_on_espeaks_p(monkeypatch):
     """On espeak-ng's own sound: the closure of p lies before the reported time, after correction in the phone."""
     voice_or_skip("espeak")
+    corrected = quiet_share_of_p()
+    monkeypatch.setattr(synthesisers, "correct_late_stops", lambda segments: segments)
+
+    assert corrected > 0.6 > 0.5 > quiet_share_of_p()
+
+
+def quiet_share_of_p() -> float:
+    """Share of the quiet moments around p in espeak-ng's sound that lie within p as it is told."""
     voice = EspeakVoices(1)
     request = {"text": "a pa upper copper happy paper", "voice": "en-us", "rate": 150, "pitch": 50, "range": 50}
     utterance = speak_requests(voice, [request])[0]
@@ -156,7 +165,7 @@ def test_without_the_correction_lips_close_late_on_espeaks_p():
         near = slice(int((start - 0.06) * RATE), int((end + 0.06) * RATE))
         closed = np.flatnonzero(power[near] < 0.01 * power.max()) + near.start
         shares.append(np.mean((closed > start * RATE) & (closed < end * RATE)))
-    assert np.mean(shares) > 0.6
+    return float(np.mean(shares))
 
 
 def speak_requests(voice: EspeakVoices, requests: list[dict]) -> list[Utterance]:

@@ -206,6 +206,7 @@ def test_unknown_words_are_spelled_from_known_ones(word: str, phones: str | None
 def test_given_times_win_in_either_alphabet(tmp_path: Path) -> None:
     sound, times = tmp_path / "bbaf2n.wav", tmp_path / "bbaf2n.phones.json"
     wanted = [(0.0, 0.1, "sil"), (0.1, 0.2, "p"), (0.2, pytest.approx(0.316), "aa"), (pytest.approx(0.316), 0.4, "iy")]
+    wanted.append((0.4, 0.5, "sil"))
 
     times.write_text(json.dumps([[0, 0.1, "SIL"], [0.1, 0.2, "P"], [0.2, 0.4, "AY1"]]))
     arpabet = alignment.align(np.zeros(8000, np.float32), sound, {"bbaf2n": "never read"})
@@ -214,7 +215,7 @@ def test_given_times_win_in_either_alphabet(tmp_path: Path) -> None:
 
     assert arpabet.source == ipa.source == "given"
     assert arpabet.segments == wanted
-    assert [phone for *_, phone in ipa.segments] == ["sil", "p", "aa", "ih"]
+    assert [phone for *_, phone in ipa.segments] == ["sil", "p", "aa", "ih", "sil"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_wrong_times_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "a.phones.json").write_text(content)
 
     with pytest.raises(InputError, match=r"a\.phones\.json"):
-        alignment.read_times(tmp_path / "a.phones.json")
+        alignment.read_times(tmp_path / "a.phones.json", 3.0)
 
 
 def test_pocketsphinx_is_asked_for_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

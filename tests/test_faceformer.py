@@ -165,15 +165,6 @@ def test_a_piece_without_what_follows_differs_in_its_last_two_frames_and_fades_a
     assert np.abs(both - whole)[48:50].max() > 1e-6
 
 
-def test_a_stream_of_blocks_is_the_whole(generator: FaceFormerGenerator) -> None:
-    sound = features(333)
-
-    motions = list(generator.stream(iter([sound[:100], sound[100:220], sound[220:]])))
-
-    assert [len(motion) for motion in motions] == [50, 60, 57]
-    assert np.abs(joined(motions) - joined([generator(sound)])).max() < 1e-4
-
-
 def test_there_is_no_longest_length_and_what_is_remembered_does_not_grow() -> None:
     net = network(FaceFormerConfig(features=8, width=16, heads=2, layers=1, window=20))
     generator = FaceFormerGenerator(net)

@@ -72,7 +72,7 @@ def test_pieces_are_the_whole(idle: Motion, cuts: tuple[int, ...]) -> None:
     assert np.array_equal(np.concatenate([joined(piece) for piece in pieces]), joined(idle))
 
 
-def test_a_frame_after_an_hour_costs_what_a_frame_costs() -> None:
+def test_frames_after_an_hour_are_those_of_the_whole_hour() -> None:
     late = add_idle(Motion.still(2), seed=0, start=90_000)
 
     assert np.array_equal(joined(late), joined(add_idle(Motion.still(100), seed=0, start=89_950))[50:52])

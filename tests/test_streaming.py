@@ -138,7 +138,7 @@ def test_lips_are_shut_where_a_bilabial_is_heard_for_sure(network: FaceFormer) -
     with torch.no_grad():
         network.predict.bias[INDEX["jawOpen"]] = 0.4 / network.scale[INDEX["jawOpen"]]  # an open mouth
         network.phones.weight[PHONE_INDEX["p"], 0] = 8.0  # the first number of a feature says p
-    sure = generator.phones(features)[:, PHONE_INDEX["p"]].reshape(-1, 2).max(axis=1) > generator.seal[1]
+    sure = generator.phones(features)[:, PHONE_INDEX["p"]].reshape(-1, 2).max(axis=1) > generator.network.config.seal[1]
 
     gap = lip_gap(generator(features).expression)
 

@@ -8,10 +8,8 @@ phones less so.
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,14 +18,14 @@ from numpy.typing import NDArray
 
 from ..audio import SAMPLE_RATE
 from ..errors import InputError, TalkingHeadError
-from ..motion.phones import Reader, Segment, arpabet, ipa, read_segments
+from ..motion.phones import Segment, arpabet, read_segments
+from ..motion.spoken import read_phones, read_timed
 from ..types import Array
 from .words import spell, transcript, words_in
 
 LONGEST_PIECE = 30.0  # seconds that are recognised at once
 SHORTEST_PIECE = 15.0
 PAUSE = 0.3  # seconds of the quietest moment at which long sound is cut
-SILENCES = ("", "sil", "sp", "spn", "pau", "_", "#")
 # Seconds of silence added at both ends. Some sounds fail without, and then mostly not with it.
 SILENCE_AROUND = (0.0, 0.2, 0.4)
 FIT = -25.0  # score of right words: on 17 recordings they reached -10 to -22, wrong ones -31 to -65
@@ -81,7 +79,7 @@ def align(samples: Array, path: Path, transcripts: Mapping[str, str]) -> Alignme
     Raises InputError if nothing can be aligned, TalkingHeadError if pocketsphinx is needed and not installed.
     """
     if given_times(path).is_file():
-        return Alignment(read_times(given_times(path)), "", "given")
+        return Alignment(read_times(given_times(path), len(samples) / SAMPLE_RATE), "", "given")
     text = transcript(path, transcripts)
     if text is None:
         return align_recognised(samples, path.name)
@@ -189,31 +187,15 @@ def pieces(samples: Array) -> list[tuple[int, int]]:
     return list(zip(cuts, [*cuts[1:], len(samples)], strict=True))
 
 
-def read_times(path: Path) -> list[Segment]:
-    """Canonical phones from a JSON list of [start, end, phone], in seconds and in ARPAbet or IPA.
-
-    It is ARPAbet if all its phones may be. Raises InputError.
-    """
-    hint = 'give [[start, end, "P"], …] in seconds, with ARPAbet or IPA phones'
+def read_times(path: Path, duration: float) -> list[Segment]:
+    """Canonical phones of a sound of `duration` seconds from a file as `speak --phones` takes it. Raises InputError."""
+    rows = read_timed(path)
+    if not rows:
+        raise InputError(f"{path.name}: holds no phones", 'give [[start, end, "P"], …] in seconds')
     try:
-        rows = json.loads(path.read_text("utf-8"))
-        phones = [(float(start), float(end), str(symbol)) for start, end, symbol in rows]
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path.name}: not a list of phones: {error}", hint) from error
-    times = np.array([time for start, end, _ in phones for time in (start, end)])
-    if not phones or not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) < -1e-3).any():
-        raise InputError(f"{path.name}: the times of its phones must rise from 0", hint)
-    unknown = ""
-    for reader in (arpabet, ipa):
-        try:
-            return read_segments(phones, partial(_read_symbol, reader))
-        except ValueError as error:
-            unknown = str(error)
-    raise InputError(f"{path.name}: {unknown}", hint)
-
-
-def _read_symbol(reader: Reader, symbol: str) -> tuple[str, ...]:
-    return ("sil",) if symbol.lower() in SILENCES else reader(symbol)
+        return read_phones(rows, duration)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}", error.hint) from error
 
 
 def _symbol(name: str) -> str:

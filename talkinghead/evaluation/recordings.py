@@ -11,19 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from ..blendshapes import INDEX
-from ..errors import TalkingHeadError
 from ..motion.articulation import GAP_CM, lip_gap
 from ..pipeline import TalkingHead
+from ..training.prepare import FAILURES, INAUDIBLE, VIDEOS
 from ..types import Array, Motion, Speech
 from ..video import open_video
 from .intervals import Track
 from .lipsync import FPS, Follower
 
 SOUNDS = frozenset((".wav", ".flac", ".ogg", ".mp3", ".opus", ".m4a", ".aac"))
-VIDEOS = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"))
-INAUDIBLE = 1e-3  # of full scale: below it there is no speech
-# What one file may raise and the others go on: our own errors, and those of the libraries that read it.
-FAILURES = (TalkingHeadError, ValueError, OSError, RuntimeError)
 
 
 class LeftOut(NamedTuple):

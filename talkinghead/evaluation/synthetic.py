@@ -59,10 +59,10 @@ def synthetic_scores(model_name: str | os.PathLike[str], corpus_folder: str | os
 
     from ..audio_encoder import WhisperEncoder
     from ..motion.generator import FaceFormerGenerator
-    from ..training.batches import Example, as_batch, read_corpus, window_of
+    from ..training.batches import DEAF, Example, as_batch, read_corpus, window_of
 
     encoder, generator = WhisperEncoder.open(model_name), FaceFormerGenerator.open(model_name)
-    length, floor = encoder.config.n_ctx, -1.5 if encoder.config.floor is None else encoder.config.floor
+    length, floor = encoder.config.n_ctx, DEAF if encoder.config.floor is None else encoder.config.floor
     clips: dict[tuple[str, str], list[Example]] = {}
     for split in SPLITS:
         for example in read_corpus(corpus_folder, split, required=False):

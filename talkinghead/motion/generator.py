@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,7 +54,6 @@ class FaceFormerGenerator:
     def __init__(self, network: FaceFormer, *, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
-        self.seal = network.config.seal
         self._stepper: Stepper | None = None
 
     @classmethod
@@ -115,24 +113,6 @@ class FaceFormerGenerator:
         whole = len(features) % FEATURES_PER_FRAME == 0
         return _as_motion(motion, GeneratorState(past, previous, kept, whole))
 
-    def stream(self, blocks: Iterable[Array], *, after: Motion | None = None) -> Iterator[Motion]:
-        """Motion for consecutive blocks of features, one motion per block, together equal to that of the whole.
-
-        Each block waits for the next one, of which it hears the beginning. All but the last hold an even number of
-        features, `look_ahead` or more; others raise ValueError.
-        """
-        waiting: Array | None = None
-        for block in blocks:
-            if waiting is not None:
-                if len(waiting) % FEATURES_PER_FRAME or len(waiting) < self.look_ahead:
-                    wanted = f"an even number of features, {self.look_ahead} or more"
-                    raise ValueError(f"all blocks but the last must hold {wanted}, not {len(waiting)}")
-                after = self(waiting, after=after, ahead=block[: self.look_ahead])
-                yield after
-            waiting = block
-        if waiting is not None:
-            yield self(waiting, after=after)
-
     def _begin(self) -> GeneratorState:
         """The state before the first frame: a face at rest, and nothing heard."""
         return GeneratorState(self.network.start(), torch.zeros(1, 1, CHANNELS, device=self.device), None, True)
@@ -171,7 +151,7 @@ class FaceFormerGenerator:
         heard: [A, phones] probability of each phone
         """
         config = self.network.config
-        lips = close_lips(np.clip(expression, 0, 1), _between(self.seal, _in_frames(heard, BILABIALS)))
+        lips = close_lips(np.clip(expression, 0, 1), _between(config.seal, _in_frames(heard, BILABIALS)))
         lips[:, INDEX["mouthRollLower"]] += config.bite * _in_frames(heard, LABIODENTALS)
         if config.rest is not None:  # a frame is silent if both of its features are
             spoken = _in_frames(heard, SPOKEN)

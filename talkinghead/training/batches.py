@@ -24,8 +24,9 @@ MELS_PER_TOKEN = 2  # 100 log-mels and 50 tokens a second
 SILENCE = 0  # index of the phone "sil"
 UNKNOWN = 255  # index where no phones are known, as in speech that people recorded
 _HINT = "make one: talkinghead corpus FOLDER"
+DEAF = -1.5  # log-mel value of digital silence, in Whisper's units
 MUSIC = 0.4  # share of windows without speech in which music plays
-MAX_LEAD = 50  # tokens of silence before a sound: what the encoder's first window brings with it
+MAX_LEAD = 50  # tokens of silence before a sound: what the first window of "micro" brings with it
 
 HalfArray = NDArray[np.float16]
 

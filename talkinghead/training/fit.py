@@ -21,6 +21,7 @@ from ..motion.phones import Segment
 from ..motion.prosody import Prosody
 from ..types import Speech
 from .losses import mouth_shape_of_expression
+from .report import correlation
 
 Track = NDArray[np.float64]
 
@@ -107,7 +108,7 @@ def agreement(clip: FilmedLips, coarticulation: Coarticulation) -> Agreement:
     gap, width = articulated(clip, coarticulation)
     filmed_pace = _pace(clip.aperture)
     speed = _pace(gap) / filmed_pace if filmed_pace else float("nan")
-    return Agreement(_correlation(gap, clip.aperture), _correlation(width, clip.width), speed)
+    return Agreement(correlation(gap, clip.aperture), correlation(width, clip.width), speed)
 
 
 def check_moves(clip: FilmedLips) -> None:
@@ -205,13 +206,6 @@ def _shares(coarticulation: Coarticulation) -> Track:
 
 def _coarticulation(shares: Track) -> Coarticulation:
     return Coarticulation(*(_LOWEST + shares * (_HIGHEST - _LOWEST)).tolist())
-
-
-def _correlation(one: Track, other: Track) -> float:
-    """Pearson correlation; NaN if one of them never moves."""
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return float("nan")
-    return float(np.corrcoef(one, other)[0, 1])
 
 
 def _pace(track: Track) -> float:

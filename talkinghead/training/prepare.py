@@ -43,7 +43,7 @@ from .batches import UNKNOWN, read_manifest
 from .workers import as_finished
 
 VERSION = 1
-SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"))
+VIDEOS = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"))
 SHORTEST, LONGEST = 1.0, 20.0  # seconds of a clip
 PAUSE = 0.3  # seconds of the quietest moment, at which long speech is cut
 SLOWEST = 12  # frames a second; with fewer, lips shut and open between two frames
@@ -174,7 +174,7 @@ def find_films(paths: Iterable[str | PathLike[str]]) -> tuple[list[Film], list[L
         if not given.is_dir():
             found.setdefault(folder, (given.name, given.stem))
             continue
-        inside = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        inside = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEOS and path.is_file()]
         inside = [path for path in inside if not path.name.startswith(".")]
         if not inside:
             left_out.append(LeftOut(str(given), "the folder holds no videos"))

@@ -43,10 +43,10 @@ def validate(model: MotionModel, examples: Sequence[Example], length: int, floor
     shape = mouth_shape_of_expression()
     opening, target = made[..., :EXPRESSIONS] @ shape, wanted[..., :EXPRESSIONS] @ shape
     return {
-        "gap": _correlation(opening[..., 0], target[..., 0]),
-        "width": _correlation(opening[..., 1], target[..., 1]),
-        "jaw": _correlation(made[..., INDEX["jawOpen"]], wanted[..., INDEX["jawOpen"]]),
-        "pucker": _correlation(made[..., INDEX["mouthPucker"]], wanted[..., INDEX["mouthPucker"]]),
+        "gap": correlation(opening[..., 0], target[..., 0]),
+        "width": correlation(opening[..., 1], target[..., 1]),
+        "jaw": correlation(made[..., INDEX["jawOpen"]], wanted[..., INDEX["jawOpen"]]),
+        "pucker": correlation(made[..., INDEX["mouthPucker"]], wanted[..., INDEX["mouthPucker"]]),
         "speed": float(np.diff(opening[..., 0]).std() / np.diff(target[..., 0]).std()),
         "phones": float(right.mean()) if len(right) else float("nan"),
     }
@@ -63,7 +63,7 @@ def _run(model: MotionModel, batch: Batch) -> tuple[NDArray[np.float32], NDArray
     return made.cpu().numpy(), batch.frames.cpu().numpy(), known.cpu().numpy()
 
 
-def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """Pearson correlation; NaN if one of them never moves."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return float("nan")

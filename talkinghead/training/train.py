@@ -40,7 +40,7 @@ from ..weights import (
     save_weights,
     write_config,
 )
-from .batches import Batch, Example, Hearing, batch_of, read_corpus, read_manifest
+from .batches import DEAF, Batch, Example, Hearing, batch_of, read_corpus, read_manifest
 from .losses import LossWeights, MotionLoss, mouth_shape_of_expression
 from .model import MotionModel, Predicted, shifted
 from .report import Scores, draw_losses, model_card, validate
@@ -51,7 +51,6 @@ LOG_FILE = "loss.csv"
 CARD_FILE = "MODEL_CARD.md"
 PLOT_FILE = "loss.png"
 LEAST_SCALE = 0.02  # channels that hardly move do not count more than others
-DEAF = -1.5  # log-mel value of digital silence, in Whisper's units
 
 
 @dataclass(frozen=True)
