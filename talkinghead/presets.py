@@ -40,7 +40,8 @@ def load_parts(
 ) -> Parts:
     """The parts of a preset or a checkpoint folder, on `device`.
 
-    name:     "liveportrait" and "skyreels-a1", also with "@REVISION", stand for the default motion with that animator
+    name:     "liveportrait" and "skyreels-a1", also with "@REVISION", stand for the default motion with that animator;
+        a path object is always a folder
     animator: its name or checkpoint folder, the animator itself, or None for the one that belongs to `name`
     animator_options: of one that is given by name, see `animators.options`
     """
@@ -48,8 +49,8 @@ def load_parts(
     from .face.tracker import MediaPipeTracker
     from .motion.generator import FaceFormerGenerator
 
-    if str(name).partition("@")[0] in (LIVEPORTRAIT, SKYREELS):
-        name, animator = DEFAULT, str(name) if animator is None else animator
+    if isinstance(name, str) and name.partition("@")[0] in (LIVEPORTRAIT, SKYREELS):
+        name, animator = DEFAULT, name if animator is None else animator
     if animator is None:
         animator = DEFAULT_ANIMATOR
     if animator_options and not isinstance(animator, str):

@@ -221,6 +221,7 @@ def resolve(
 ) -> Path:
     """The local folder of a checkpoint: a folder, a name shipped with this package, or a Hugging Face hub id.
 
+    name:     text may be any of these; a path object is always a folder
     revision: of a hub repository: a branch, tag or commit
     files:    what the folder must hold
     patterns: what to download from the hub; None downloads `files`
@@ -231,12 +232,11 @@ def resolve(
     """
     if name != "":  # which is no name, rather than no path
         check_path(name)
-    name = os.fspath(name)
     if (own := shipped(name)) is not None:
         folder = own
-    elif name and Path(name).is_dir():
+    elif name != "" and Path(name).is_dir():
         folder = Path(name)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    elif isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = _from_hub(name, revision, list(patterns or files))
     else:
         raise WeightsMissing(
@@ -251,10 +251,14 @@ def resolve(
 
 
 def shipped(name: str | os.PathLike[str]) -> Path | None:
-    """The folder of a model that comes with this package; ./micro, unlike micro, is a folder of the user's."""
-    name = os.fspath(name)
+    """The folder of a model that comes with this package; "./micro", unlike "micro", is a folder of the user's.
+
+    So is any path object, since Path("./micro") and Path("micro") are the same.
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        return None
     folder = Path(__file__).parent / "assets" / name
-    return folder if name.isidentifier() and folder.is_dir() else None
+    return folder if folder.is_dir() else None
 
 
 def offline() -> bool:

@@ -24,6 +24,7 @@ from talkinghead.errors import (
     UnsafeCheckpoint,
     WeightsMissing,
 )
+from talkinghead.presets import load_parts
 from talkinghead.weights import (
     INDEX_FILE,
     load_weights,
@@ -36,6 +37,7 @@ from talkinghead.weights import (
     read_torch,
     resolve,
     save_weights,
+    shipped,
     write_config,
 )
 
@@ -395,6 +397,24 @@ def test_a_folder_and_the_shipped_model_are_found(tmp_path: Path) -> None:
 
     assert resolve(tmp_path) == tmp_path
     assert sorted(load_file(resolve("micro") / "model.safetensors"))[0].startswith("audio_encoder.")
+
+
+def test_a_path_object_is_always_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    monkeypatch.chdir(tmp_path)
+    for name in ("./micro", "owner/name", "liveportrait"):
+        with pytest.raises(WeightsMissing, match=rf"^{Path(name)}: no such folder"):
+            load_parts(Path(name), device="cpu", animator="mesh")
+    (tmp_path / "micro").mkdir()
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / "micro" / file).write_text("{}")
+
+    assert resolve(Path("./micro")) == resolve("./micro") == Path("micro")
+    assert resolve("micro") != Path("micro")
+    assert shipped(Path("./micro")) is None
 
 
 @pytest.mark.parametrize("name", ["nothing-like-this", "/no/such/folder", "./neither", "a/b/c", ""])
