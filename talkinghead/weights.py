@@ -226,7 +226,8 @@ def resolve(
     files:    what the folder must hold
     patterns: what to download from the hub; None downloads `files`
 
-    Hub files come from its cache if they are there. HF_HUB_OFFLINE=1 and TALKINGHEAD_OFFLINE=1 forbid downloads.
+    Hub files come from its cache if they are there. HF_HUB_OFFLINE=1 and TALKINGHEAD_OFFLINE=1 forbid downloads, and
+    nothing is downloaded for "a/b" where a is a folder here: it is taken for a mistyped path.
 
     Raises WeightsMissing.
     """
@@ -271,12 +272,21 @@ def _from_hub(repository: str, revision: str | None, patterns: list[str]) -> Pat
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
+    owner = repository.partition("/")[0]
+    path = Path(owner).is_dir()
     try:
-        folder = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=offline())
+        folder = snapshot_download(
+            repository, revision=revision, allow_patterns=patterns, local_files_only=path or offline()
+        )
     except (OSError, HFValidationError) as error:  # every download error of the hub is an OSError
+        if path:
+            raise WeightsMissing(
+                f"{repository}: no such folder in {Path(owner).resolve()}, and no download of this name",
+                f"check the path; if you mean a model on the hub, run: hf download {repository}",
+            ) from error
         reason = "downloads are switched off" if offline() else _line(error)
         raise WeightsMissing(
-            f"{repository}: not on this machine, and could not be downloaded: {reason}",
+            f"{repository}: no such folder here, no download of this name, and it could not be downloaded: {reason}",
             f"check the name and the connection, or run elsewhere: hf download {repository}",
         ) from error
     return Path(folder)

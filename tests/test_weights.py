@@ -448,6 +448,23 @@ def test_an_incomplete_download_names_the_command(tmp_path: Path, monkeypatch: p
     assert "hf download owner/name" in raised.value.hint
 
 
+def test_a_mistyped_folder_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: Any) -> Any:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.delenv("TALKINGHEAD_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+
+    with pytest.raises(WeightsMissing, match=r"^runs/mikro: no such folder in .*runs, and no download") as raised:
+        resolve("runs/mikro")
+
+    assert "check the path" in raised.value.hint
+
+
 @pytest.mark.parametrize("variable", ["TALKINGHEAD_OFFLINE", "HF_HUB_OFFLINE"])
 def test_nothing_is_downloaded_when_that_is_forbidden(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     def no_network(*_: Any) -> Any:
@@ -470,5 +487,5 @@ def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
 
-    with pytest.raises(WeightsMissing, match=r"could not be downloaded: connection refused$"):
+    with pytest.raises(WeightsMissing, match=r"no such folder here, .* could not be downloaded: connection refused$"):
         resolve("owner/name")
