@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from ...errors import MotionUnreadable, OutputNotWritable
-from ...files import local_path, new_file, open_regular
+from ...files import check_new_file, local_path, new_file, open_regular
 from ...types import Array, check_fps
 from .drive import Driver
 from .sizes import KEYPOINTS
@@ -49,6 +49,13 @@ def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it holds bytes encoded as {encoding!r:.20}")
     return text.encode("latin1")
+
+
+def check_new_template(path: str | os.PathLike[str], force: bool = False) -> Path:
+    """Like `check_new_file`, and the name must end in .pkl or .npz, by which the format is chosen."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise OutputNotWritable(f"{path}: a template must be named .pkl or .npz", "give it the suffix .pkl")
+    return check_new_file(path, force)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +111,9 @@ class Template:
 
         Raises OutputNotWritable for other suffixes, OutputExists, DiskFull.
         """
-        suffix = Path(path).suffix.lower()
-        if suffix not in SUFFIXES:
-            raise OutputNotWritable(f"{path}: a template must be named .pkl or .npz", "give it the suffix .pkl")
+        check_new_template(path, force)
         with new_file(path, force=force) as part, open(part, "wb") as file:
-            if suffix == ".pkl":
+            if Path(path).suffix.lower() == ".pkl":
                 pickle.dump(self._public(), file, protocol=4)
             else:
                 self._save_arrays(file)
