@@ -69,6 +69,19 @@ def test_options_reach_the_animator(tiny: Path) -> None:
     assert animator.networks.transformer.is_cache_enabled
 
 
+def test_a_folder_may_be_a_path_object_and_is_never_a_name(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    head = TalkingHead.from_pretrained(animator=tiny, animator_options={"fps": 25})
+
+    assert isinstance(head.animator, SkyReelsAnimator)
+    assert head.animator.fps == 25
+    with pytest.raises(ValueError, match=r"animator must be one of mesh, .*, a checkpoint folder, .* not 'mesh'"):
+        TalkingHead.from_pretrained(animator=Path("./mesh"))
+
+
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
