@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio import SAMPLE_RATE as SAMPLE_RATE
-from .audio import AudioSource, Sound, open_sound
+from .audio import AudioSource, Sound, check_duration, open_sound
 from .blendshapes import EXPRESSIONS as EXPRESSIONS
 from .blendshapes import NAMES
 from .errors import MotionUnreadable, OutputNotWritable
@@ -104,15 +104,18 @@ class Speech:
     ) -> Speech:
         """Speech from a path, bytes, a binary file, `(rate, array)`, or an array with its `sample_rate`.
 
-        Arrays are [N], [N, channels] or [channels, N], float in -1 to 1 or integer PCM.
+        A Speech stays as it is. Arrays are [N], [N, channels] or [channels, N], float in -1 to 1 or integer PCM.
 
         max_duration: longest sound accepted, in seconds; None accepts any
         strict:       refuse a file that holds less sound than its header says, instead of warning
 
         Raises AudioUnreadable, AudioEmpty, AudioTooShort, AudioTooLong, AudioNonFinite, AudioFormatRefused;
-        TypeError for other types.
+        TypeError for other types, and for the rate of what has its own.
         """
         if isinstance(audio, Speech):
+            if sample_rate is not None:
+                raise TypeError("sample_rate is for arrays; a Speech has its own")
+            check_duration("the speech", audio.seconds.numerator, audio.seconds.denominator, max_duration)
             return audio
         samples, sound = open_sound(audio, sample_rate, max_duration=max_duration, strict=strict)
         return cls(samples, sound)

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from talkinghead import Clip, Motion, MotionUnreadable, OutputExists, OutputNotWritable, Portrait, Speech
+from talkinghead import AudioTooLong, Clip, Motion, MotionUnreadable, OutputExists, OutputNotWritable, Portrait, Speech
 from talkinghead.blendshapes import INDEX, NAMES
 from talkinghead.types import Frame, exact_rate, frame_count
 
@@ -217,3 +217,14 @@ def test_speech_is_as_long_as_the_sound_it_came_from() -> None:
     assert speech.seconds == Fraction(44_101, 44_100)
     assert speech.frames(25) == 26
     assert speech.samples.dtype == np.float32
+
+
+def test_the_options_of_a_sound_hold_for_a_speech_too() -> None:
+    speech = Speech(np.zeros(32_000, np.float32))
+    longer = Speech.of((44_100, np.sin(np.arange(88_201) / 20).astype(np.float32) / 2))
+
+    assert Speech.of(speech, max_duration=2, strict=True) is speech
+    with pytest.raises(TypeError, match="sample_rate is for arrays; a Speech has its own"):
+        Speech.of(speech, 16_000)
+    with pytest.raises(AudioTooLong, match="the speech: lasts over 2 s"):
+        Speech.of(longer, max_duration=2)
