@@ -27,13 +27,14 @@ from .audio import AudioSource, Sound, check_duration, open_sound
 from .blendshapes import EXPRESSIONS as EXPRESSIONS
 from .blendshapes import NAMES
 from .errors import MotionUnreadable, OutputNotWritable
-from .files import check_new_file, local_path, new_file, open_regular
+from .files import check_new_file, check_unpacked, local_path, new_file, open_regular
 from .video import write_video
 
 Array = NDArray[np.float32]
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 
 LEAST_FACE = 8  # pixels
+MOST_MOTION = 256 << 20  # bytes of a motion file, unpacked; 232 a frame are 50 MB for an hour at 60 frames a second
 LANDMARKS = 478  # MediaPipe's face mesh (468) and its two irises (5 each)
 
 
@@ -251,15 +252,17 @@ class Motion:
     def load(cls, path: str | PathLike[str]) -> Motion:
         """Read what `save` wrote; columns are put in this package's order by their names.
 
-        Raises MotionUnreadable.
+        Raises MotionUnreadable, also for a file that unpacks to over 256 MB: 5 hours at 60 frames a second are less.
         """
         file_path = local_path(path, MotionUnreadable)
         hint = "give an npz file written by Motion.save or `talkinghead motion`"
         try:
-            with open_regular(file_path, MotionUnreadable) as file, np.load(file, allow_pickle=False) as arrays:
-                names = [str(name) for name in arrays["names"]]
-                tracks = [_numbers(arrays, name) for name in ("expression", "rotation", "translation")]
-                fps = float(arrays["fps"])
+            with open_regular(file_path, MotionUnreadable) as file:
+                check_unpacked(file, MOST_MOTION)
+                with np.load(file, allow_pickle=False) as arrays:
+                    names = [str(name) for name in arrays["names"]]
+                    tracks = [_numbers(arrays, name) for name in ("expression", "rotation", "translation")]
+                    fps = float(arrays["fps"])
             if sorted(names) != sorted(NAMES):
                 odd = sorted(set(names) ^ set(NAMES))[:5]
                 raise ValueError(f"its names are not the 52 ARKit ones: {', '.join(odd)}")

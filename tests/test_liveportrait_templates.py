@@ -150,6 +150,14 @@ def test_numbers_that_no_face_has_are_named(tmp_path: Path) -> None:
         Template.load(tmp_path / "x.npz")
 
 
+def test_a_template_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Template(wave(300), 25).save(tmp_path / "x.npz")
+    monkeypatch.setattr("talkinghead.animators.liveportrait.template.MAX_UNPACKED", 50_000)
+
+    with pytest.raises(MotionUnreadable, match=r"it unpacks to .* more than the 50,000 that are accepted"):
+        Template.load(path)
+
+
 def test_templates_have_two_suffixes(tmp_path: Path) -> None:
     with pytest.raises(OutputNotWritable, match=r"must be named \.pkl or \.npz"):
         Template(wave(1), 25).save(tmp_path / "x.json")

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ import pytest
 
 from talkinghead import AudioTooLong, Clip, Motion, MotionUnreadable, OutputExists, OutputNotWritable, Portrait, Speech
 from talkinghead.blendshapes import INDEX, NAMES
-from talkinghead.types import Frame, exact_rate, frame_count
+from talkinghead.types import MOST_MOTION, Frame, exact_rate, frame_count
 
 
 def some_motion(frames: int = 10, fps: float = 25.0) -> Motion:
@@ -146,6 +147,26 @@ def test_bad_motion_files_are_refused(tmp_path) -> None:  # type: ignore[no-unty
         with pytest.raises(MotionUnreadable, match=rf"{name}\.npz") as error:
             Motion.load(tmp_path / f"{name}.npz")
         assert error.value.hint
+
+
+def test_a_motion_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    some_motion().save(tmp_path / "m.npz")
+    packed = zipfile.ZipFile(tmp_path / "m.npz", "a", zipfile.ZIP_DEFLATED)
+    with packed as archive, archive.open("more.npy", "w") as record:
+        for _ in range(257):
+            record.write(bytes(1 << 20))
+    assert (tmp_path / "m.npz").stat().st_size < 300_000
+
+    with pytest.raises(MotionUnreadable, match=r"it unpacks to 269,.* more than the 268,435,456 that are accepted"):
+        Motion.load(tmp_path / "m.npz")
+
+
+def test_hours_of_motion_may_be_loaded() -> None:
+    one = some_motion(1)
+    frame = one.expression.nbytes + one.rotation.nbytes + one.translation.nbytes
+
+    assert 5 * 3600 * 60 * frame < MOST_MOTION
+    assert 2 * 3600 * 60 * 2 * frame < MOST_MOTION  # of float64
 
 
 def test_a_portrait_is_checked() -> None:
