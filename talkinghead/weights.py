@@ -268,20 +268,22 @@ def offline() -> bool:
     return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in variables)
 
 
+def downloadable(name: str | os.PathLike[str]) -> bool:
+    """Whether the hub may be asked for `name`: not for a path object or "a/b" where a is a folder here, nor offline."""
+    return isinstance(name, str) and not offline() and not Path(name.partition("/")[0]).is_dir()
+
+
 def _from_hub(repository: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    owner = repository.partition("/")[0]
-    path = Path(owner).is_dir()
+    cached_only = not downloadable(repository)
     try:
-        folder = snapshot_download(
-            repository, revision=revision, allow_patterns=patterns, local_files_only=path or offline()
-        )
+        folder = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=cached_only)
     except (OSError, HFValidationError) as error:  # every download error of the hub is an OSError
-        if path:
+        if cached_only and not offline():
             raise WeightsMissing(
-                f"{repository}: no such folder in {Path(owner).resolve()}, and no download of this name",
+                f"{repository}: no such folder in {Path(repository).parent.resolve()}, and no download of this name",
                 f"check the path; if you mean a model on the hub, run: hf download {repository}",
             ) from error
         reason = "downloads are switched off" if offline() else _line(error)
