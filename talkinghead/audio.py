@@ -29,7 +29,7 @@ from .errors import (
 from .files import local_path
 from .sound import Array, ArrayDecoder, Decoder, FileDecoder, Sound
 
-__all__ = ["SAMPLE_RATE", "AudioSource", "Sound", "open_sound"]
+__all__ = ["SAMPLE_RATE", "AudioSource", "Sound", "check_duration", "open_sound"]
 
 SAMPLE_RATE = 16_000  # Hz, what speech models are trained on
 SHORTEST = 0.040  # s, one video frame
@@ -70,7 +70,7 @@ def open_sound(
     TypeError for other types.
     """
     decoder, name = _decoder(audio, sample_rate)
-    _check_length(name, decoder.declared, decoder.rate, max_duration)
+    check_duration(name, decoder.declared, decoder.rate, max_duration)
     heard, damage = _listen(decoder, name, max_duration)
     _check_whole(name, heard.frames, decoder, damage, strict)
     if heard.cancelled:
@@ -176,7 +176,7 @@ def _listen(decoder: Decoder, name: str, max_duration: float | None, channel: in
             _check_finite(name, block, heard.frames, decoder.rate)
             mono = block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])
             heard.measure(block, mono)
-            _check_length(name, heard.frames, decoder.rate, max_duration)
+            check_duration(name, heard.frames, decoder.rate, max_duration)
             heard.pcm += resampler.resample_chunk(mono).tobytes()
     except AudioUnreadable as error:
         if not heard.frames:
@@ -197,7 +197,8 @@ def _check_finite(name: str, block: Array, before: int, rate: int) -> None:
         raise AudioNonFinite(f"{name}: holds {value} at {(before + bad) / rate:.4f} s", "repair or cut it there")
 
 
-def _check_length(name: str, frames: int | None, rate: int, max_duration: float | None) -> None:
+def check_duration(name: str, frames: int | None, rate: int, max_duration: float | None) -> None:
+    """Raise AudioTooLong if so many frames, None if that is not known, last longer than `max_duration` seconds."""
     if frames is not None and max_duration is not None and frames > max_duration * rate:
         message = f"{name}: lasts over {max_duration:g} s, the longest accepted"
         raise AudioTooLong(message, "cut it, or raise max_duration")

@@ -55,6 +55,7 @@ class Findings:
     eyes_open:      height of the eyes as a share of their width
     glasses:        whether dark frames were found
     cut:            sides of the picture that cut the face off
+    chosen:         whether this face was asked for, by its number or a box, and not taken as the largest
     """
 
     portrait: Portrait
@@ -67,6 +68,7 @@ class Findings:
     eyes_open: float
     glasses: bool
     cut: tuple[str, ...]
+    chosen: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -86,7 +88,7 @@ class Findings:
     def warnings(self) -> list[str]:
         """What may look poor, and what to do about it; empty for a photo that suits."""
         found = {
-            f"{self.faces} faces: choose one with --face": self.faces > 1,
+            f"{self.faces} faces: choose one with --face": self.faces > 1 and not self.chosen,
             f"small face: under {SMALL} pixels between the eyes it looks soft; give a larger picture": (
                 self.eye_distance < SMALL
             ),
@@ -144,6 +146,7 @@ def inspect_image(source: ImageSource, tracker: MediaPipeTracker) -> Findings:
         eyes_open=max(opening(landmarks, RIGHT_LIDS, RIGHT_EYE), opening(landmarks, LEFT_LIDS, LEFT_EYE)),
         glasses=Glasses.of(image, landmarks) is not None,
         cut=tuple(side for side, true in sides.items() if true),
+        chosen=tracker.face not in ("largest", "all"),
     )
 
 

@@ -9,6 +9,7 @@ import re
 import stat
 import time
 import uuid
+import zipfile
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -59,6 +60,19 @@ def open_regular(path: Path, unreadable: type[InputError]) -> BinaryIO:
         os.close(descriptor)
         raise unreadable(f"{name}: is empty (0 bytes)", "give a file that holds something")
     return os.fdopen(descriptor, "rb")
+
+
+def check_unpacked(file: BinaryIO, most: int) -> None:
+    """Raise ValueError if the zip archive in `file` unpacks to more than `most` bytes; nothing is unpacked for that.
+
+    `file` is at its beginning afterwards. No reader takes more from a record than the size it is listed with, which
+    is what counts here. Raises zipfile.BadZipFile, OSError, NotImplementedError if it is no archive.
+    """
+    with zipfile.ZipFile(file) as archive:
+        size = sum(record.file_size for record in archive.infolist())
+    if size > most:
+        raise ValueError(f"it unpacks to {size:,} bytes, more than the {most:,} that are accepted")
+    file.seek(0)
 
 
 def check_new_file(path: str | PathLike[str], force: bool = False) -> Path:

@@ -54,7 +54,7 @@ class TalkingHead:
         name: str | os.PathLike[str] = DEFAULT,
         *,
         device: str = "auto",
-        animator: str | Animator | None = None,
+        animator: str | os.PathLike[str] | Animator | None = None,
         animator_options: Mapping[str, object] | None = None,
         face: FaceChoice = "largest",
     ) -> TalkingHead:
@@ -63,8 +63,9 @@ class TalkingHead:
         name:     "micro", which comes with the package; a folder written by `save_pretrained` or by training; or a
                   Hugging Face hub id of one
         device:   "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one
-        animator: "mesh", or any callable of the Animator protocol; None takes the one that belongs to `name`
-        animator_options: of an animator given by name, as {"framing": "frame"}; `animators.options` lists them
+        animator: "mesh", a folder of weights, or any callable of the Animator protocol; None takes the one that belongs
+                  to `name`
+        animator_options: of an animator given by name or folder, as {"framing": "frame"}; see `animators.options`
         face:     which face of the picture: "largest", its number from left to right, a box
                   (left, top, right, bottom) in pixels, or "all"
 

@@ -34,27 +34,31 @@ def load_parts(
     name: str | os.PathLike[str],
     *,
     device: str,
-    animator: str | Animator | None = None,
+    animator: str | os.PathLike[str] | Animator | None = None,
     animator_options: Mapping[str, Any] | None = None,
     face: FaceChoice = "largest",
 ) -> Parts:
     """The parts of a preset or a checkpoint folder, on `device`.
 
-    name:     "liveportrait" and "skyreels-a1", also with "@REVISION", stand for the default motion with that animator
+    name:     "liveportrait" and "skyreels-a1", also with "@REVISION", stand for the default motion with that animator;
+        a path object is always a folder
     animator: its name or checkpoint folder, the animator itself, or None for the one that belongs to `name`
-    animator_options: of one that is given by name, see `animators.options`
+    animator_options: of one that is given by name or folder, see `animators.options`
     """
     from .audio_encoder import WhisperEncoder
     from .face.tracker import MediaPipeTracker
     from .motion.generator import FaceFormerGenerator
 
-    if str(name).partition("@")[0] in (LIVEPORTRAIT, SKYREELS):
-        name, animator = DEFAULT, str(name) if animator is None else animator
+    if isinstance(name, str) and name.partition("@")[0] in (LIVEPORTRAIT, SKYREELS):
+        name, animator = DEFAULT, name if animator is None else animator
     if animator is None:
         animator = DEFAULT_ANIMATOR
-    if animator_options and not isinstance(animator, str):
+    if isinstance(animator, str | os.PathLike):
+        drawn_by = load_animator(animator, device, animator_options)
+    elif animator_options:
         raise TypeError("animator_options are for an animator given by name; an animator of your own has its own")
-    drawn_by = load_animator(animator, device, animator_options) if isinstance(animator, str) else animator
+    else:
+        drawn_by = animator
     if not (callable(drawn_by) and hasattr(drawn_by, "fps")):
         raise TypeError(f"animator must be a name or a callable with an fps, not {type(animator).__name__}")
     tracker = MediaPipeTracker(face=face)
@@ -90,27 +94,31 @@ def save_parts(audio_encoder: AudioEncoder, motion_generator: MotionGenerator, f
     return folder
 
 
-def load_animator(name: str, device: str = "cpu", options: Mapping[str, Any] | None = None) -> Animator:
+def load_animator(
+    name: str | os.PathLike[str], device: str = "cpu", options: Mapping[str, Any] | None = None
+) -> Animator:
     """The animator of this name, or of the checkpoint in this folder, on `device`.
 
     name: "mesh"; "liveportrait" or "skyreels-a1" from the hub, also with "@REVISION"; or a folder in the public layout
-        of one of them
+        of one of them, which a path object always is
     options: of that animator, see `animators.options`
 
     Raises InputError for options that it does not have, ValueError for a name that is not known, WeightsMissing for a
     folder that holds no animator's checkpoint, and what is wrong with the weights.
     """
-    kind, _, revision = name.partition("@")
-    if kind in ANIMATORS and (kind != DEFAULT_ANIMATOR or name == kind):  # which has no revisions
+    folder = os.fspath(name)
+    kind, _, revision = folder.partition("@")
+    known = isinstance(name, str) and kind in ANIMATORS
+    if known and (kind != DEFAULT_ANIMATOR or name == kind):  # which has no revisions
         return ANIMATORS[kind](device, revision or None, check_options(kind, options))
-    if not name or not Path(name).is_dir():
+    if not folder or not Path(folder).is_dir():
         wanted = f"one of {', '.join(ANIMATORS)}, a checkpoint folder, or a callable"
-        raise ValueError(f"animator must be {wanted}, not {name!r}")
+        raise ValueError(f"animator must be {wanted}, not {folder!r}")
     for open_folder in FOLDERS:
-        if (animator := open_folder(name, device, options)) is not None:
+        if (animator := open_folder(folder, device, options)) is not None:
             return animator
     raise WeightsMissing(
-        f"{name}: holds no animator's checkpoint",
+        f"{folder}: holds no animator's checkpoint",
         "give a folder as KwaiVGI/LivePortrait (base_models) or Skywork/SkyReels-A1 (transformer, pose_guider) have it",
     )
 

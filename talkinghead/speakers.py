@@ -11,7 +11,7 @@ import numpy as np
 from .audio import SAMPLE_RATE, AudioSource, Sound
 from .errors import FaceTooSmall, FaceTurnedAway, InputError, NoFaceFound
 from .face.geometry import stream_landmarks
-from .face.tracker import check_quality
+from .face.tracker import check_quality, eye_distance
 from .protocols import Animator, FaceTracker
 from .types import Array, Frame, Motion, Portrait, Speech
 
@@ -114,21 +114,25 @@ def check_speakers(speakers: Any) -> None:
 def animated(portraits: Sequence[Portrait], speaking: Iterable[int]) -> list[int]:
     """The numbers of the faces that are to move: those that speak, and all others that are large enough.
 
-    Raises NoFaceFound for a speaker who is not there, FaceTooSmall and FaceTurnedAway for one who cannot be animated.
+    Raises NoFaceFound for a speaker who is not there, FaceTooSmall and FaceTurnedAway for one who cannot be animated,
+    or, of the largest face, if none can.
     """
     speaking = sorted(speaking)
     if speaking and speaking[-1] >= len(portraits):
         found = f"face {speaking[-1]} is to speak, but {len(portraits)} found"
         raise NoFaceFound(found, "faces count from 0, left to right")
-    moving = []
+    moving, refused = [], {}
     for number, portrait in enumerate(portraits):
         try:
             check_quality(portrait.landmarks)
-        except (FaceTooSmall, FaceTurnedAway):
+        except (FaceTooSmall, FaceTurnedAway) as error:
             if number in speaking:
                 raise
+            refused[number] = error
             continue
         moving.append(number)
+    if refused and not moving:
+        raise refused[max(refused, key=lambda number: eye_distance(portraits[number].landmarks))]
     return moving
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,11 +94,20 @@ class _TimedAnimator(_Timed):
 
 
 def peak_memory() -> float:
-    """The most memory this process has held so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory this process has held so far, in megabytes; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:  # it is of POSIX alone
+        return 0.0
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / (1 << 20) if sys.platform == "darwin" else held / 1024  # bytes on macOS, kilobytes elsewhere
 
 
 def child_seconds() -> float:
-    """CPU seconds of finished child processes: the video encoder."""
+    """CPU seconds of finished child processes: the video encoder; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

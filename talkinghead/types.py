@@ -23,17 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio import SAMPLE_RATE as SAMPLE_RATE
-from .audio import AudioSource, Sound, open_sound
+from .audio import AudioSource, Sound, check_duration, open_sound
 from .blendshapes import EXPRESSIONS as EXPRESSIONS
 from .blendshapes import NAMES
 from .errors import MotionUnreadable, OutputNotWritable
-from .files import check_new_file, local_path, new_file, open_regular
+from .files import check_new_file, check_unpacked, local_path, new_file, open_regular
 from .video import write_video
 
 Array = NDArray[np.float32]
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 
 LEAST_FACE = 8  # pixels
+MOST_MOTION = 256 << 20  # bytes of a motion file, unpacked; 232 a frame are 50 MB for an hour at 60 frames a second
 LANDMARKS = 478  # MediaPipe's face mesh (468) and its two irises (5 each)
 
 
@@ -104,15 +105,18 @@ class Speech:
     ) -> Speech:
         """Speech from a path, bytes, a binary file, `(rate, array)`, or an array with its `sample_rate`.
 
-        Arrays are [N], [N, channels] or [channels, N], float in -1 to 1 or integer PCM.
+        A Speech stays as it is. Arrays are [N], [N, channels] or [channels, N], float in -1 to 1 or integer PCM.
 
         max_duration: longest sound accepted, in seconds; None accepts any
         strict:       refuse a file that holds less sound than its header says, instead of warning
 
         Raises AudioUnreadable, AudioEmpty, AudioTooShort, AudioTooLong, AudioNonFinite, AudioFormatRefused;
-        TypeError for other types.
+        TypeError for other types, and for the rate of what has its own.
         """
         if isinstance(audio, Speech):
+            if sample_rate is not None:
+                raise TypeError("sample_rate is for arrays; a Speech has its own")
+            check_duration("the speech", audio.seconds.numerator, audio.seconds.denominator, max_duration)
             return audio
         samples, sound = open_sound(audio, sample_rate, max_duration=max_duration, strict=strict)
         return cls(samples, sound)
@@ -248,15 +252,17 @@ class Motion:
     def load(cls, path: str | PathLike[str]) -> Motion:
         """Read what `save` wrote; columns are put in this package's order by their names.
 
-        Raises MotionUnreadable.
+        Raises MotionUnreadable, also for a file that unpacks to over 256 MB: 5 hours at 60 frames a second are less.
         """
         file_path = local_path(path, MotionUnreadable)
         hint = "give an npz file written by Motion.save or `talkinghead motion`"
         try:
-            with open_regular(file_path, MotionUnreadable) as file, np.load(file, allow_pickle=False) as arrays:
-                names = [str(name) for name in arrays["names"]]
-                tracks = [_numbers(arrays, name) for name in ("expression", "rotation", "translation")]
-                fps = float(arrays["fps"])
+            with open_regular(file_path, MotionUnreadable) as file:
+                check_unpacked(file, MOST_MOTION)
+                with np.load(file, allow_pickle=False) as arrays:
+                    names = [str(name) for name in arrays["names"]]
+                    tracks = [_numbers(arrays, name) for name in ("expression", "rotation", "translation")]
+                    fps = float(arrays["fps"])
             if sorted(names) != sorted(NAMES):
                 odd = sorted(set(names) ^ set(NAMES))[:5]
                 raise ValueError(f"its names are not the 52 ARKit ones: {', '.join(odd)}")

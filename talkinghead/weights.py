@@ -221,22 +221,23 @@ def resolve(
 ) -> Path:
     """The local folder of a checkpoint: a folder, a name shipped with this package, or a Hugging Face hub id.
 
+    name:     text may be any of these; a path object is always a folder
     revision: of a hub repository: a branch, tag or commit
     files:    what the folder must hold
     patterns: what to download from the hub; None downloads `files`
 
-    Hub files come from its cache if they are there. HF_HUB_OFFLINE=1 and TALKINGHEAD_OFFLINE=1 forbid downloads.
+    Hub files come from its cache if they are there. HF_HUB_OFFLINE=1 and TALKINGHEAD_OFFLINE=1 forbid downloads, and
+    nothing is downloaded for "a/b" where a is a folder here: it is taken for a mistyped path.
 
     Raises WeightsMissing.
     """
     if name != "":  # which is no name, rather than no path
         check_path(name)
-    name = os.fspath(name)
     if (own := shipped(name)) is not None:
         folder = own
-    elif name and Path(name).is_dir():
+    elif name != "" and Path(name).is_dir():
         folder = Path(name)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    elif isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = _from_hub(name, revision, list(patterns or files))
     else:
         raise WeightsMissing(
@@ -251,10 +252,14 @@ def resolve(
 
 
 def shipped(name: str | os.PathLike[str]) -> Path | None:
-    """The folder of a model that comes with this package; ./micro, unlike micro, is a folder of the user's."""
-    name = os.fspath(name)
+    """The folder of a model that comes with this package; "./micro", unlike "micro", is a folder of the user's.
+
+    So is any path object, since Path("./micro") and Path("micro") are the same.
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        return None
     folder = Path(__file__).parent / "assets" / name
-    return folder if name.isidentifier() and folder.is_dir() else None
+    return folder if folder.is_dir() else None
 
 
 def offline() -> bool:
@@ -263,16 +268,27 @@ def offline() -> bool:
     return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in variables)
 
 
+def downloadable(name: str | os.PathLike[str]) -> bool:
+    """Whether the hub may be asked for `name`: not for a path object or "a/b" where a is a folder here, nor offline."""
+    return isinstance(name, str) and not offline() and not Path(name.partition("/")[0]).is_dir()
+
+
 def _from_hub(repository: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
+    cached_only = not downloadable(repository)
     try:
-        folder = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=offline())
+        folder = snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=cached_only)
     except (OSError, HFValidationError) as error:  # every download error of the hub is an OSError
+        if cached_only and not offline():
+            raise WeightsMissing(
+                f"{repository}: no such folder in {Path(repository).parent.resolve()}, and no download of this name",
+                f"check the path; if you mean a model on the hub, run: hf download {repository}",
+            ) from error
         reason = "downloads are switched off" if offline() else _line(error)
         raise WeightsMissing(
-            f"{repository}: not on this machine, and could not be downloaded: {reason}",
+            f"{repository}: no such folder here, no download of this name, and it could not be downloaded: {reason}",
             f"check the name and the connection, or run elsewhere: hf download {repository}",
         ) from error
     return Path(folder)

@@ -69,6 +69,19 @@ def test_options_reach_the_animator(tiny: Path) -> None:
     assert animator.networks.transformer.is_cache_enabled
 
 
+def test_a_folder_may_be_a_path_object_and_is_never_a_name(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    head = TalkingHead.from_pretrained(animator=tiny, animator_options={"fps": 25})
+
+    assert isinstance(head.animator, SkyReelsAnimator)
+    assert head.animator.fps == 25
+    with pytest.raises(ValueError, match=r"animator must be one of mesh, .*, a checkpoint folder, .* not 'mesh'"):
+        TalkingHead.from_pretrained(animator=Path("./mesh"))
+
+
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
@@ -153,6 +166,22 @@ def test_an_option_that_is_not_written_as_one_is_a_usage_error(
     assert message in " ".join(done.output.split())
 
 
+def test_dub_passes_options_on(face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def load(*_: Any, **given: Any) -> None:
+        asked.update(given)
+        raise InputError("enough")
+
+    monkeypatch.setattr(TalkingHead, "from_pretrained", load)
+    words = ["dub", face, face, "--animator", "liveportrait", "--animator-option", "batch=4"]
+
+    done = run(*words, "-o", tmp_path / "out.mp4")
+
+    assert str(done.exception) == "enough"
+    assert (asked["animator"], asked["animator_options"]) == ("liveportrait", {"batch": 4})
+
+
 def test_an_option_cannot_be_given_twice(face: Path, tmp_path: Path) -> None:
     twice = ["--animator-option", "fps=12", "--animator-option", "fps=25"]
 
@@ -175,7 +204,7 @@ def test_an_unknown_option_is_one_line_that_lists_the_known_ones(face: Path, tmp
     assert "skyreels-a1 has no option colour (its options are framing, fps, between" in line
 
 
-@pytest.mark.parametrize("command", ["speak", "animate"])
+@pytest.mark.parametrize("command", ["speak", "animate", "dub"])
 def test_help_names_the_options_and_loads_nothing_heavy(command: str) -> None:
     code = (
         "import sys, json\nfrom talkinghead.cli import app\n"

@@ -20,6 +20,7 @@ from talkinghead.cli import app
 from talkinghead.cli.options import face_choice
 from talkinghead.cli.speaking import motion, speak
 from talkinghead.motion.idle import BLINKS_PER_MINUTE
+from talkinghead.timing import peak_memory
 
 ROOT = Path(__file__).parents[1]
 HELLO = ROOT / "examples" / "hello.flac"
@@ -63,6 +64,27 @@ def test_speak_needs_no_program_on_the_path_and_tells_its_result_in_one_line(
     assert {"load", "face", "hear", "move", "draw", "write"} <= set(result["stages"])
     assert result["real_time_factor"] > 0
     assert (tmp_path / "out.mp4").stat().st_size > 1000
+
+
+def test_commands_run_where_resource_is_missing_as_on_windows(short: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['resource'] = None; from talkinghead.cli import app; app(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "motion", str(short), "-o", str(tmp_path / "m.npz"), "--json"]
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["peak_memory_mb"] == 0
+    assert len(Motion.load(tmp_path / "m.npz")) == 25
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1 << 20)])
+def test_peak_memory_is_in_megabytes_on_every_system(platform: str, unit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=300 * unit))
+
+    assert peak_memory() == 300
 
 
 def test_an_error_is_one_line_and_exit_code_1(short: Path, tmp_path: Path) -> None:

@@ -196,6 +196,20 @@ def test_size_and_licences_are_told_before_a_download_of_one_revision(
     assert not any("text_encoder" in pattern or pattern.startswith("*.") for pattern in asked["patterns"])
 
 
+@pytest.mark.parametrize("name", ["runs/mikro", Path("Skywork/SkyReels-A1")])
+def test_a_mistyped_folder_is_missing_and_no_download_is_announced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str | Path
+) -> None:
+    monkeypatch.delenv("TALKINGHEAD_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+
+    with pytest.raises(WeightsMissing, match=f"^{name}: no such folder"):  # and no warning, which is an error here
+        find_folder(name)
+
+
 def test_what_was_downloaded_before_is_not_announced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path
 ) -> None:

@@ -193,6 +193,16 @@ def test_the_preset_draws_micro_motion_with_weights_of_the_hub(folder: Path, mon
     assert len(head.motion((16000, 0.1 * np.sin(np.arange(3200, dtype=np.float32) / 20)))) == 5
 
 
+def test_a_path_object_is_never_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_hub(*_: Any) -> Path:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("talkinghead.animators.liveportrait.animator.from_hub", from_hub)
+
+    with pytest.raises(WeightsMissing, match=r"^runs/portrait: no such folder"):
+        LivePortraitAnimator.open(Path("runs/portrait"))
+
+
 def test_offline_the_preset_tells_how_to_get_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from talkinghead import Portrait
 from talkinghead.animators.liveportrait import LivePortraitAnimator
 from talkinghead.animators.liveportrait.animator import Sitter
 from talkinghead.animators.liveportrait.drive import Face
 from talkinghead.animators.liveportrait.template import Template
+from talkinghead.cli import app
 from talkinghead.errors import MotionUnreadable, OutputNotWritable
 from talkinghead.face.geometry import move_face
 
@@ -148,9 +150,28 @@ def test_numbers_that_no_face_has_are_named(tmp_path: Path) -> None:
         Template.load(tmp_path / "x.npz")
 
 
+def test_a_template_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Template(wave(300), 25).save(tmp_path / "x.npz")
+    monkeypatch.setattr("talkinghead.animators.liveportrait.template.MAX_UNPACKED", 50_000)
+
+    with pytest.raises(MotionUnreadable, match=r"it unpacks to .* more than the 50,000 that are accepted"):
+        Template.load(path)
+
+
 def test_templates_have_two_suffixes(tmp_path: Path) -> None:
     with pytest.raises(OutputNotWritable, match=r"must be named \.pkl or \.npz"):
         Template(wave(1), 25).save(tmp_path / "x.json")
+
+
+def test_a_wrong_suffix_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any) -> Any:
+        raise AssertionError("the driving file was read")
+
+    monkeypatch.setattr(Template, "load", read)
+    command = ["liveportrait", "template", str(tmp_path / "driving.pkl"), "-o", str(tmp_path / "x.json")]
+
+    with pytest.raises(OutputNotWritable, match=r"must be named \.pkl or \.npz"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
 
 
 def test_resampling_keeps_the_time_and_rotations_rotations() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,21 @@ def test_a_small_face_a_cut_one_and_several_are_warned_of() -> None:
         inspect_image(np.full((128, 128, 3), 90, np.uint8), MediaPipeTracker())
     with pytest.raises(FaceTooSmall):
         inspect_image(cv2.resize(image, (200, 200), interpolation=cv2.INTER_AREA), MediaPipeTracker())
+
+
+def test_no_choice_is_asked_for_once_a_face_was_chosen() -> None:
+    image = astronaut()
+    two = np.concatenate([image[:, :300], image[:, 299::-1]], axis=1)
+
+    for face in (0, (0.0, 0.0, 300.0, 512.0)):
+        chosen = inspect_image(two, MediaPipeTracker(face=face))
+        assert "2 faces" in chosen.notes[0]
+        assert not [text for text in chosen.warnings if "faces" in text]
+    assert "2 faces: choose one with --face" in inspect_image(two, MediaPipeTracker(face="all")).warnings
+
+    suits = replace(chosen, mouth_open=0.0, yaw=0.0, pitch=0.0, eyes_open=0.3, eye_distance=80.0, cut=())
+    assert suits.report()["suits"] is True
+    assert replace(suits, chosen=False).report()["suits"] is False
 
 
 def test_the_extremes_are_what_their_names_say() -> None:

@@ -13,7 +13,7 @@ from talkinghead.cli import app
 from talkinghead.cli.options import speaker_files
 from talkinghead.demo import demo_speech
 from talkinghead.face.landmarks import LIPS, LOWER_LIP, UPPER_LIP
-from talkinghead.face.tracker import MediaPipeTracker, face_mesh, mesh_landmarks
+from talkinghead.face.tracker import MediaPipeTracker, eye_distance, face_mesh, mesh_landmarks
 from talkinghead.speakers import MixedSound, Voices, followed_by_rest, parted
 from talkinghead.types import SAMPLE_RATE, Array, Frame, Motion
 
@@ -198,6 +198,24 @@ def test_a_speaker_who_is_too_small_is_refused_and_a_listener_left_alone(
     assert np.array_equal(next(iter(clip))[:, 250:], picture[:, 250:])
     with pytest.raises(FaceTooSmall):
         both.speak(picture, speakers={1: voices[1]})
+
+
+def test_if_nobody_can_move_the_largest_face_tells_why(
+    head: TalkingHead, pair: Frame, portraits: list[Portrait], voices: tuple[Speech, Speech]
+) -> None:
+    crowd = [Portrait(pair, portraits[0].landmarks * np.float32(scale)) for scale in (0.2, 0.3, 0.25)]
+
+    class Crowd(MediaPipeTracker):
+        def everyone(self, image: Frame) -> list[Portrait]:
+            return crowd
+
+    small = TalkingHead(Crowd(face="all"), head.audio_encoder, head.motion_generator, head.animator)
+
+    with pytest.raises(FaceTooSmall) as raised:
+        small.speak(pair, voices[1])
+
+    assert f"{eye_distance(crowd[1].landmarks):.0f} pixels apart" in str(raised.value)
+    assert f"{eye_distance(crowd[2].landmarks):.0f} pixels apart" not in str(raised.value)
 
 
 def test_the_command_takes_a_sound_for_each_face(pair: Frame, voices: tuple[Speech, Speech], tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 import contextlib
 import os
+import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from talkinghead import Clip, Motion, MotionUnreadable, OutputExists, OutputNotWritable, Portrait, Speech
+from talkinghead import AudioTooLong, Clip, Motion, MotionUnreadable, OutputExists, OutputNotWritable, Portrait, Speech
 from talkinghead.blendshapes import INDEX, NAMES
-from talkinghead.types import Frame, exact_rate, frame_count
+from talkinghead.types import MOST_MOTION, Frame, exact_rate, frame_count
 
 
 def some_motion(frames: int = 10, fps: float = 25.0) -> Motion:
@@ -148,6 +149,26 @@ def test_bad_motion_files_are_refused(tmp_path) -> None:  # type: ignore[no-unty
         assert error.value.hint
 
 
+def test_a_motion_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    some_motion().save(tmp_path / "m.npz")
+    packed = zipfile.ZipFile(tmp_path / "m.npz", "a", zipfile.ZIP_DEFLATED)
+    with packed as archive, archive.open("more.npy", "w") as record:
+        for _ in range(257):
+            record.write(bytes(1 << 20))
+    assert (tmp_path / "m.npz").stat().st_size < 300_000
+
+    with pytest.raises(MotionUnreadable, match=r"it unpacks to 269,.* more than the 268,435,456 that are accepted"):
+        Motion.load(tmp_path / "m.npz")
+
+
+def test_hours_of_motion_may_be_loaded() -> None:
+    one = some_motion(1)
+    frame = one.expression.nbytes + one.rotation.nbytes + one.translation.nbytes
+
+    assert 5 * 3600 * 60 * frame < MOST_MOTION
+    assert 2 * 3600 * 60 * 2 * frame < MOST_MOTION  # of float64
+
+
 def test_a_portrait_is_checked() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
 
@@ -217,3 +238,14 @@ def test_speech_is_as_long_as_the_sound_it_came_from() -> None:
     assert speech.seconds == Fraction(44_101, 44_100)
     assert speech.frames(25) == 26
     assert speech.samples.dtype == np.float32
+
+
+def test_the_options_of_a_sound_hold_for_a_speech_too() -> None:
+    speech = Speech(np.zeros(32_000, np.float32))
+    longer = Speech.of((44_100, np.sin(np.arange(88_201) / 20).astype(np.float32) / 2))
+
+    assert Speech.of(speech, max_duration=2, strict=True) is speech
+    with pytest.raises(TypeError, match="sample_rate is for arrays; a Speech has its own"):
+        Speech.of(speech, 16_000)
+    with pytest.raises(AudioTooLong, match="the speech: lasts over 2 s"):
+        Speech.of(longer, max_duration=2)

@@ -24,6 +24,7 @@ from talkinghead.errors import (
     UnsafeCheckpoint,
     WeightsMissing,
 )
+from talkinghead.presets import load_parts
 from talkinghead.weights import (
     INDEX_FILE,
     load_weights,
@@ -36,6 +37,7 @@ from talkinghead.weights import (
     read_torch,
     resolve,
     save_weights,
+    shipped,
     write_config,
 )
 
@@ -397,6 +399,24 @@ def test_a_folder_and_the_shipped_model_are_found(tmp_path: Path) -> None:
     assert sorted(load_file(resolve("micro") / "model.safetensors"))[0].startswith("audio_encoder.")
 
 
+def test_a_path_object_is_always_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    monkeypatch.chdir(tmp_path)
+    for name in ("./micro", "owner/name", "liveportrait"):
+        with pytest.raises(WeightsMissing, match=rf"^{Path(name)}: no such folder"):
+            load_parts(Path(name), device="cpu", animator="mesh")
+    (tmp_path / "micro").mkdir()
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / "micro" / file).write_text("{}")
+
+    assert resolve(Path("./micro")) == resolve("./micro") == Path("micro")
+    assert resolve("micro") != Path("micro")
+    assert shipped(Path("./micro")) is None
+
+
 @pytest.mark.parametrize("name", ["nothing-like-this", "/no/such/folder", "./neither", "a/b/c", ""])
 def test_a_name_that_stands_for_nothing_is_missing(name: str) -> None:
     with pytest.raises(WeightsMissing, match="no such folder") as raised:
@@ -428,6 +448,23 @@ def test_an_incomplete_download_names_the_command(tmp_path: Path, monkeypatch: p
     assert "hf download owner/name" in raised.value.hint
 
 
+def test_a_mistyped_folder_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: Any) -> Any:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.delenv("TALKINGHEAD_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+
+    with pytest.raises(WeightsMissing, match=r"^runs/mikro: no such folder in .*runs, and no download") as raised:
+        resolve("runs/mikro")
+
+    assert "check the path" in raised.value.hint
+
+
 @pytest.mark.parametrize("variable", ["TALKINGHEAD_OFFLINE", "HF_HUB_OFFLINE"])
 def test_nothing_is_downloaded_when_that_is_forbidden(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     def no_network(*_: Any) -> Any:
@@ -450,5 +487,5 @@ def test_an_unreachable_hub_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
 
-    with pytest.raises(WeightsMissing, match=r"could not be downloaded: connection refused$"):
+    with pytest.raises(WeightsMissing, match=r"no such folder here, .* could not be downloaded: connection refused$"):
         resolve("owner/name")

@@ -11,6 +11,7 @@ import typer
 from .app import app
 from .options import (
     AnimatorName,
+    AnimatorOptions,
     Articulation,
     Audio,
     Device,
@@ -57,6 +58,7 @@ def dub(
     words: Words = None,
     model: Model = "micro",
     animator: AnimatorName = None,
+    animator_option: AnimatorOptions = None,
     device: Device = "auto",
     face: Face = "largest",
     measure: Annotated[
@@ -71,7 +73,7 @@ def dub(
     Frames without a face pass through; --json lists their numbers as "untouched".
     """
     run = Run(output, force, as_json)
-    head = run.load(model, device=device, animator=animator, face=face)
+    head = run.load(model, device=device, animator=animator, animator_option=animator_option, face=face)
     clip = head.dub(
         video,
         audio,

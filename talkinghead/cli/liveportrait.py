@@ -229,10 +229,9 @@ def template(
     force: Force = False,
 ) -> None:
     """A motion template of a video or of speech, for this package, LivePortrait and programs around it."""
-    from ..animators.liveportrait.template import Template
-    from ..files import check_new_file
+    from ..animators.liveportrait.template import Template, check_new_template
 
-    check_new_file(output, force)
+    check_new_template(output, force)
     if driving.suffix.lower() in TEMPLATES:
         made = Template.load(driving)
     elif image is not None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from ...errors import CheckpointMismatch, TalkingHeadWarning, UnsafeCheckpoint, WeightsMissing, warn
-from ...weights import load_weights, offline, part, read_safetensors, read_section, resolve
+from ...weights import downloadable, load_weights, part, read_safetensors, read_section, resolve
 from .networks import Networks
 from .transformer import FaceProjection, VideoTransformer
 
@@ -98,7 +98,7 @@ def find_folder(
     if local_files_only and not local:
         folder = _downloaded(os.fspath(name), revision, patterns, notice)
     else:
-        if not (local or offline() or downloaded(os.fspath(name), revision)):
+        if not local and downloadable(name) and not downloaded(os.fspath(name), revision):
             warn(TalkingHeadWarning, f"{os.fspath(name)}: {notice}")
         folder = resolve(name, revision=revision, files=(), patterns=patterns)
     lacking: dict[str, list[str]] = {}

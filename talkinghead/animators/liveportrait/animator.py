@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import WeightsMissing
 from ...face.geometry import CAMERA_DISTANCE, Head, rotation_matrix, stream_landmarks
 from ...types import Array, Frame, Motion, Portrait
 from ...video import Video
@@ -67,6 +68,7 @@ class LivePortraitAnimator:
     ) -> LivePortraitAnimator:
         """The animator of a folder in the public layout, or of a hub id; None is the public repository.
 
+        name:     text may be either; a path object is always a folder
         revision: of a hub repository: a branch, tag or commit
         The other arguments are those of `load_networks`. A `landmark_map.safetensors` in the folder is used.
 
@@ -74,8 +76,10 @@ class LivePortraitAnimator:
         """
         if name is not None and Path(name).is_dir():
             folder = Path(name)
+        elif name is None or isinstance(name, str):
+            folder = from_hub(REPOSITORY if name is None else name, revision)
         else:
-            folder = from_hub(REPOSITORY if name is None else os.fspath(name), revision)
+            raise WeightsMissing(f"{os.fspath(name)}: no such folder", "check the path; a hub id is given as text")
         networks = load_networks(folder, device=device, precision=precision, compiled=compiled)
         mapping = LandmarkMap.load(folder / MAP_FILE) if (folder / MAP_FILE).is_file() else None
         return cls(networks, mapping)

@@ -7,12 +7,12 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from ...errors import MotionUnreadable, OutputNotWritable
-from ...files import local_path, new_file, open_regular
+from ...files import check_new_file, check_unpacked, local_path, new_file, open_regular
 from ...types import Array, check_fps
 from .drive import Driver
 from .sizes import KEYPOINTS
@@ -20,6 +20,7 @@ from .transform import KeypointMotion, nearest_rotation
 
 MAX_BYTES = 1 << 30  # an hour of public templates is 100 MB
 MAX_FRAMES = 1_000_000
+MAX_UNPACKED = 512 << 20  # bytes of an .npz; 316 a frame are 68 MB for an hour at 60 frames a second
 SUFFIXES = (".pkl", ".npz")
 _HINT = "give a template written by LivePortrait or by `talkinghead liveportrait template`"
 
@@ -49,6 +50,13 @@ def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it holds bytes encoded as {encoding!r:.20}")
     return text.encode("latin1")
+
+
+def check_new_template(path: str | os.PathLike[str], force: bool = False) -> Path:
+    """Like `check_new_file`, and the name must end in .pkl or .npz, by which the format is chosen."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise OutputNotWritable(f"{path}: a template must be named .pkl or .npz", "give it the suffix .pkl")
+    return check_new_file(path, force)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +112,9 @@ class Template:
 
         Raises OutputNotWritable for other suffixes, OutputExists, DiskFull.
         """
-        suffix = Path(path).suffix.lower()
-        if suffix not in SUFFIXES:
-            raise OutputNotWritable(f"{path}: a template must be named .pkl or .npz", "give it the suffix .pkl")
+        check_new_template(path, force)
         with new_file(path, force=force) as part, open(part, "wb") as file:
-            if suffix == ".pkl":
+            if Path(path).suffix.lower() == ".pkl":
                 pickle.dump(self._public(), file, protocol=4)
             else:
                 self._save_arrays(file)
@@ -143,7 +149,7 @@ class Template:
         Raises MotionUnreadable, which names what is wrong.
         """
         file_path = local_path(path, MotionUnreadable)
-        read: Callable[[IO[bytes]], Template] = _of_arrays if file_path.suffix.lower() == ".npz" else _of_pickle
+        read: Callable[[BinaryIO], Template] = _of_arrays if file_path.suffix.lower() == ".npz" else _of_pickle
         try:
             with open_regular(file_path, MotionUnreadable) as file:
                 if os.fstat(file.fileno()).st_size > MAX_BYTES:
@@ -156,7 +162,8 @@ class Template:
             raise MotionUnreadable(f"{file_path.name}: not a motion template: {reason:.200}", _HINT) from error
 
 
-def _of_arrays(file: IO[bytes]) -> Template:
+def _of_arrays(file: BinaryIO) -> Template:
+    check_unpacked(file, MAX_UNPACKED)
     with np.load(file, allow_pickle=False) as arrays:
         motion = KeypointMotion(*(arrays[name].astype(np.float32) for name in ("exp", "R", "scale", "t")))
         eyes, lips = (arrays[name].astype(np.float32) if name in arrays else None for name in ("eyes", "lips"))
@@ -164,7 +171,7 @@ def _of_arrays(file: IO[bytes]) -> Template:
         return Template(motion, float(arrays["fps"]), eyes, lips)
 
 
-def _of_pickle(file: IO[bytes]) -> Template:
+def _of_pickle(file: BinaryIO) -> Template:
     table = _ArraysOnly(file).load()
     if not isinstance(table, Mapping):
         raise ValueError(f"it holds a {type(table).__name__}, not a table")
