@@ -216,12 +216,12 @@ class WhisperEncoder:
 
         name: "micro" (comes with the package); a public Whisper model, "tiny" to "large-v3", loaded by
             openai-whisper, which downloads and checks it once; a checkpoint folder of this package, or a hub id of
-            one; or a Whisper checkpoint file (.pt as OpenAI gives it)
+            one; or a Whisper checkpoint file (.pt as OpenAI gives it). A path object is always a folder or file
 
         Raises WeightsMissing, CheckpointMismatch, CheckpointCorrupt, UnsafeCheckpoint, NonFiniteWeights.
         """
-        if os.fspath(name) in whisper.available_models():
-            return cls(*_public(os.fspath(name)), device=device)
+        if isinstance(name, str) and name in whisper.available_models():
+            return cls(*_public(name), device=device)
         if shipped(name) is None and Path(name).is_file():
             return cls(*_from_file(Path(name)), device=device)
         folder = resolve(name)
