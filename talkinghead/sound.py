@@ -31,6 +31,7 @@ FORMATS = "wav, flac, ogg, mp3, aiff, m4a, mp4, mov, mkv, webm, mpg"
 _BLOCK = 4096  # frames read at a time from files; where one is damaged, its whole block is lost
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
 _UNKNOWN_LENGTHS = {0x7FFFFFFF, 0xFFFFFFFF}  # bytes; written by programs that record into a pipe
+_ENDLESS = 1 << 40  # frames, a month at MAX_RATE; libsndfile says 2**63 - 1 where a flac file does not tell its length
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +145,8 @@ class FileDecoder:
         file.seek(0)
         try:
             with soundfile.SoundFile(file) as sound:
+                if sound.frames > _ENDLESS:  # libsndfile cannot read its last block
+                    return cls._by_ffmpeg(source, name, "")
                 declared = _declared_frames(sound)
                 return cls(source, name, "soundfile", sound.samplerate, sound.channels, declared)
         except soundfile.LibsndfileError as error:

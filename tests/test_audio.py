@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
@@ -170,6 +171,25 @@ def test_compressed_files_are_heard(suffix: str, tmp_path: Path) -> None:
         assert np.argmax(spectrum) == 220
         assert rms(samples[4000:20000]) == pytest.approx(rms(HEARD), rel=0.05)
         assert len(whole(sound)) == sound.frames
+
+
+def piped(given: Path, suffix: str) -> bytes:
+    """What ffmpeg makes of a file when it cannot go back to write the length."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", given, "-f", suffix, "pipe:1"]
+    return subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("suffix", ["flac", "wav", "aiff", "au", "ogg"])
+@pytest.mark.parametrize("seconds", [0.25, 2])
+def test_a_file_that_was_written_into_a_pipe_is_heard_to_its_end(suffix: str, seconds: float, tmp_path: Path) -> None:
+    given = tone(SAMPLE_RATE, seconds)
+    soundfile.write(tmp_path / "tone.wav", given, SAMPLE_RATE)
+    content = piped(tmp_path / "tone.wav", suffix)
+
+    samples, sound = open_sound(content, max_duration=seconds, strict=True)
+
+    assert sound.frames == len(whole(sound)) == len(samples) == len(given)
+    assert rms(samples - given) < (0.02 if suffix == "ogg" else 1e-4)
 
 
 def test_an_m4a_keeps_its_index_at_the_end_or_at_the_beginning(tmp_path: Path) -> None:
