@@ -192,6 +192,40 @@ def test_a_file_that_was_written_into_a_pipe_is_heard_to_its_end(suffix: str, se
     assert rms(samples - given) < (0.02 if suffix == "ogg" else 1e-4)
 
 
+@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFF])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_a_wav_file_of_unknown_length_is_heard_whole(length: int, subtype: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, HEARD, SAMPLE_RATE, format="WAV", subtype=subtype)
+    content = bytearray(file.getvalue())
+    width = 2 if subtype == "PCM_16" else 3
+    start = content.index(b"data") + 4
+    # SoX writes whole frames
+    content[start : start + 4] = struct.pack("<I", length // width * width if length == 0x7FFFF000 else length)
+
+    samples, sound = open_sound(content, max_duration=1, strict=True)
+
+    assert sound.frames == len(whole(sound)) == SAMPLE_RATE
+    np.testing.assert_allclose(samples, HEARD, atol=1e-4)
+
+
+def test_a_wav_file_that_promises_another_huge_length_is_cut(bad_audio: Path) -> None:
+    content = (bad_audio / "good.wav").read_bytes()
+
+    for length in (0x7FFFF002, 0xFFFFFFF0):
+        with pytest.warns(TruncatedAudioWarning, match="promises .* more than it holds"):
+            open_sound(content[:40] + struct.pack("<I", length) + content[44:])
+
+
+def test_a_file_without_samples_is_empty() -> None:
+    for suffix in ("wav", "aiff"):
+        file = io.BytesIO()
+        soundfile.write(file, HEARD[:0], SAMPLE_RATE, format=suffix)
+
+        with pytest.raises(AudioEmpty, match="holds no samples"):
+            open_sound(file.getvalue())
+
+
 def test_an_m4a_keeps_its_index_at_the_end_or_at_the_beginning(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tone.wav", HEARD, SAMPLE_RATE)
     ffmpeg("-i", tmp_path / "tone.wav", tmp_path / "end.m4a")
