@@ -32,6 +32,8 @@ _BLOCK = 4096  # frames read at a time from files; where one is damaged, its who
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
 _UNKNOWN_LENGTHS = {0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF - 36}  # bytes; written by programs that record into a pipe
 _SOX_UNKNOWN = 0x7FFFF000  # the same by SoX (MS_UNSPEC in its wav.c), which rounds it down to whole frames
+_IN_STEP = "asetpts='PTS-min(0,STARTPTS)',aresample=async=1:first_pts=0"  # fills up with silence, cuts off nothing
+_LONGEST_GAP = 60  # s; a longer one is a wrong time, and a small file may promise any: ffmpeg would fill its memory
 _ENDLESS = 1 << 40  # frames, a month at MAX_RATE; libsndfile says 2**63 - 1 where a flac file does not tell its length
 
 
@@ -202,11 +204,16 @@ Decoder: TypeAlias = ArrayDecoder | FileDecoder
 
 @contextlib.contextmanager
 def _decoding(file: BinaryIO, name: str) -> Iterator[tuple[int, int, Reading]]:
-    """ffmpeg decoding the first sound track of `file`: its rate, its channels, and big-endian float32 samples."""
+    """ffmpeg decoding the first sound track of `file`: its rate, its channels, and big-endian float32 samples.
+
+    In a film, the track may start after the picture or pause: silence keeps it in step, as `Video.frames` repeats
+    pictures.
+    """
     hint = f"give {FORMATS}, with a sound track"
+    in_step = ["-af", _IN_STEP, "-dts_error_threshold", str(_LONGEST_GAP)]
     try:
         # au is the simplest container that tells rate and channels and needs no length in advance
-        with reading(file, "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au") as pipe:
+        with reading(file, "-map", "0:a:0", *in_step, "-c:a", "pcm_f32be", "-f", "au") as pipe:
             header = pipe.read(24)
             if len(header) < 24:
                 complaint = pipe.complaint() or "holds no sound"

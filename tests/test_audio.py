@@ -24,6 +24,7 @@ from talkinghead.errors import (
     PhaseCancelledWarning,
     TruncatedAudioWarning,
 )
+from talkinghead.video import open_video
 
 from .bad_inputs import ffmpeg
 
@@ -274,6 +275,58 @@ def test_a_video_without_sound_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(AudioEmpty, match=r"mute\.mp4: holds no sound track"):
         open_sound(tmp_path / "mute.mp4")
+
+
+def film_with_sound(path: Path, picture: float, sound: float) -> Path:
+    """A flash 1 s into the picture and a click 1 s into the sound, which start at these times (s)."""
+    click = np.zeros(2 * SAMPLE_RATE, np.float32)
+    click[SAMPLE_RATE : SAMPLE_RATE + 80] = 0.8
+    soundfile.write(path.with_suffix(".wav"), click, SAMPLE_RATE)
+    flash = "color=black:s=64x64:r=25:d=2,geq=lum='if(eq(N,25),235,16)':cb=128:cr=128"
+    tracks = ["-itsoffset", picture, "-f", "lavfi", "-i", flash, "-itsoffset", sound, "-i", path.with_suffix(".wav")]
+    ffmpeg(*tracks, "-pix_fmt", "yuv420p", path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+@pytest.mark.parametrize(("picture", "sound"), [(0, 0), (0, 0.5), (0.5, 0)])
+def test_the_sound_of_a_film_is_in_step_with_its_picture(
+    picture: float, sound: float, suffix: str, tmp_path: Path
+) -> None:
+    path = film_with_sound(tmp_path / f"film.{suffix}", picture, sound)
+
+    samples, given = open_sound(path)
+    film = open_video(path)
+
+    flash = np.argmax([frame.mean() for frame in film.frames()]) / float(film.fps)
+    assert np.argmax(np.abs(samples) > 0.2) / SAMPLE_RATE == pytest.approx(1 + sound, abs=0.005)
+    assert np.argmax(np.abs(whole(given)) > 0.2) / given.rate == pytest.approx(1 + sound, abs=0.005)
+    assert flash == pytest.approx(1 + picture, abs=0.021)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+@pytest.mark.parametrize("kind", ["film", "sound"])
+def test_sound_that_starts_at_once_is_what_ffmpeg_decodes(kind: str, suffix: str, tmp_path: Path) -> None:
+    path = film_with_sound(tmp_path / f"film.{suffix}", 0, 0)
+    if kind == "sound":
+        path = tmp_path / f"sound.{suffix}"
+        ffmpeg("-i", tmp_path / "film.wav", path)
+    ffmpeg("-i", path, "-c:a", "pcm_f32le", tmp_path / "decoded.wav")
+
+    decoded, _ = soundfile.read(tmp_path / "decoded.wav", dtype="float32", always_2d=True)
+
+    np.testing.assert_array_equal(whole(open_sound(path)[1]), decoded)
+
+
+def test_a_pause_in_a_film_is_silent_but_an_absurd_one_is_left_out(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", HEARD, SAMPLE_RATE)
+    lengths = []
+    for second in (3, 3600):
+        (tmp_path / "list").write_text(f"ffconcat version 1.0\nfile tone.wav\nduration {second}\nfile tone.wav\n")
+        ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c:a", "aac", tmp_path / "film.mp4")
+        lengths.append(open_sound(tmp_path / "film.mp4")[1].frames / SAMPLE_RATE)
+
+    assert lengths == pytest.approx([4, 2], abs=0.1)
 
 
 @pytest.mark.parametrize("suffix", ["m4a", "webm"])
