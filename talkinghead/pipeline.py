@@ -26,7 +26,7 @@ from .presets import DEFAULT, FaceChoice, load_parts, save_parts
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
 from .speakers import Voices, animated, drawn_together, find_everyone, followed_by_rest, parted
 from .streaming import PieceEncoder, PieceGenerator, resampled, stream_motion
-from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech
+from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech, exact_rate
 from .video import open_video
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class TalkingHead:
         redraw = redrawing(self.animator)
         footage = watch(self.face_tracker, film)  # landmarks T × [478, 3] and what they do, without their noise
         if length == "video":
-            speech, segments = fitted(speech, segments, len(footage) / film.fps)
+            speech, segments = fitted(speech, segments, len(footage) / exact_rate(float(film.fps)))
         motion = controls.articulate(self._say(speech, segments, controls))  # expression [T, 52]
         return dubbed(film, footage, motion, speech, redraw)
 
