@@ -120,7 +120,7 @@ def _pixels(image: Image, name: str) -> Frame:
         raise ImageFormatRefused(message, "convert it to 8 or 16 bits")
     image.load()
     profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
+    upright = ImageOps.exif_transpose(image) if _has_exif(image) else image
     if upright.mode == "I" or upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16))
     if upright.has_transparency_data:
@@ -130,6 +130,17 @@ def _pixels(image: Image, name: str) -> Frame:
     if upright.mode in ("P", "1"):
         upright = upright.convert("RGB")
     return np.array(_to_srgb(upright, profile).convert("RGB"))
+
+
+def _has_exif(image: Image) -> bool:
+    """Whether the orientation of a picture can be looked up; damaged EXIF is as good as none."""
+    from PIL import ExifTags
+
+    try:
+        image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow's readers raise errors of many kinds
+        return False
+    return True
 
 
 def _to_srgb(image: Image, profile: bytes | None) -> Image:
