@@ -22,16 +22,15 @@ from .errors import (
     warn,
 )
 from .files import local_path, open_regular
+from .pixels import MAX_PIXELS, Frame
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 ImageSource: TypeAlias = Union[str, PathLike[str], bytes, bytearray, memoryview, BinaryIO, NDArray[Any], "Image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_SIDE = 30_000  # OpenCV's remap ends at 32,767
-MAX_PIXELS = 40_000_000  # from the header: a small file may promise any size
 MIN_SIDE = 64  # pixels; a smaller picture cannot hold a face that could be animated
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how FORMATS begin
 BACKGROUND = (255, 255, 255)  # what transparent pixels are laid over

@@ -28,10 +28,10 @@ from .blendshapes import EXPRESSIONS as EXPRESSIONS
 from .blendshapes import NAMES
 from .errors import MotionUnreadable, OutputNotWritable
 from .files import check_new_file, local_path, new_file, open_regular
+from .pixels import Frame as Frame
 from .video import write_video
 
 Array = NDArray[np.float32]
-Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 
 LEAST_FACE = 8  # pixels
 LANDMARKS = 478  # MediaPipe's face mesh (468) and its two irises (5 each)
