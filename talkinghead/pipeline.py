@@ -277,7 +277,7 @@ class TalkingHead:
         """A clip of `portrait` doing what the face in the video `path` does, as `reenact` reads it."""
         film = open_video(path)
         follow = getattr(self.face_tracker, "follow", None) or MediaPipeTracker().follow
-        landmarks, speech = follow(film), _sound_of(path)  # [T, 478, 3]
+        landmarks, speech = follow(film), sound_of(path)  # [T, 478, 3]
         fps = float(film.fps)
         length = max(len(landmarks), 0 if speech is None else speech.frames(fps))
 
@@ -297,10 +297,10 @@ class TalkingHead:
             raise TypeError(f"motion must be {wanted}, not {type(motion).__name__}")
         if Path(motion).suffix.lower() == ".npz":
             return Motion.load(motion), None
-        return self.track(motion), _sound_of(motion)
+        return self.track(motion), sound_of(motion)
 
 
-def _sound_of(video: str | os.PathLike[str]) -> Speech | None:
+def sound_of(video: str | os.PathLike[str]) -> Speech | None:
     """The sound of a video; None if it has none, or, with a warning, none that can be read."""
     try:
         return Speech.of(video)
