@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby, islice
+from math import floor
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
@@ -167,10 +168,13 @@ def watch(tracker: FaceTracker, film: Video) -> Followed:
 
 
 def fitted(speech: Speech, segments: list[Segment] | None, seconds: Fraction) -> tuple[Speech, list[Segment] | None]:
-    """`speech` and its phones cut to `seconds`, or followed by silence until then."""
+    """`speech` and its phones cut to `seconds`, or followed by silence until then; never a sample longer.
+
+    A part of a sample more would need a frame of its own: `Speech.frames` covers all of the sound.
+    """
     sound = speech.sound or Sound.of_array(speech.samples, SAMPLE_RATE)
-    frames = max(1, round(seconds * sound.rate))
-    blocks = lasting(iter([speech.samples[:, None]]), len(speech.samples), round(seconds * SAMPLE_RATE), SAMPLE_RATE)
+    frames = max(1, floor(seconds * sound.rate))
+    blocks = lasting(iter([speech.samples[:, None]]), len(speech.samples), floor(seconds * SAMPLE_RATE), SAMPLE_RATE)
     samples = np.concatenate([block[:, 0] for block in blocks])
     if segments is not None:
         last = float(seconds)

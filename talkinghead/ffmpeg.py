@@ -73,13 +73,15 @@ class Reading:
 
 
 @contextlib.contextmanager
-def reading(file: BinaryIO, *arguments: str) -> Iterator[Reading]:
+def reading(file: BinaryIO, *arguments: str, decoder: tuple[str, ...] = ()) -> Iterator[Reading]:
     """Run ffmpeg on `file`, a regular one or one in memory; `arguments` say what it writes to its output.
+
+    `decoder` are options for reading the file.
 
     The program is gone when the block ends, however it ends. Raises FfmpegError if it cannot be started.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, _on_disk(file) as source:
-        process = _start(source, log, arguments)
+        process = _start(source, log, decoder, arguments)
         try:
             yield Reading(process, log)
         finally:
@@ -102,13 +104,15 @@ def _on_disk(file: BinaryIO) -> Iterator[IO[bytes]]:
         yield copy
 
 
-def _start(file: IO[bytes], log: IO[str], arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def _start(
+    file: IO[bytes], log: IO[str], decoder: tuple[str, ...], arguments: tuple[str, ...]
+) -> subprocess.Popen[bytes]:
     import imageio_ffmpeg
 
     options = ["-hide_banner", "-nostdin", "-loglevel", "error"]
     limits = ["-protocol_whitelist", "fd", "-format_whitelist", CONTAINERS]
     try:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, *limits, "-i", "fd:", *arguments, "pipe:1"]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, *limits, *decoder, "-i", "fd:", *arguments, "pipe:1"]
         return subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=log)
     except (OSError, RuntimeError) as error:  # RuntimeError: imageio-ffmpeg has no program for this machine
         raise FfmpegError(f"the ffmpeg program cannot be started: {error}") from error

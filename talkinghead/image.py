@@ -22,16 +22,15 @@ from .errors import (
     warn,
 )
 from .files import local_path, open_regular
+from .pixels import MAX_PIXELS, Frame
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 ImageSource: TypeAlias = Union[str, PathLike[str], bytes, bytearray, memoryview, BinaryIO, NDArray[Any], "Image"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_SIDE = 30_000  # OpenCV's remap ends at 32,767
-MAX_PIXELS = 40_000_000  # from the header: a small file may promise any size
 MIN_SIDE = 64  # pixels; a smaller picture cannot hold a face that could be animated
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how FORMATS begin
 BACKGROUND = (255, 255, 255)  # what transparent pixels are laid over
@@ -120,7 +119,7 @@ def _pixels(image: Image, name: str) -> Frame:
         raise ImageFormatRefused(message, "convert it to 8 or 16 bits")
     image.load()
     profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
+    upright = ImageOps.exif_transpose(image) if _has_exif(image) else image
     if upright.mode == "I" or upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16))
     if upright.has_transparency_data:
@@ -130,6 +129,17 @@ def _pixels(image: Image, name: str) -> Frame:
     if upright.mode in ("P", "1"):
         upright = upright.convert("RGB")
     return np.array(_to_srgb(upright, profile).convert("RGB"))
+
+
+def _has_exif(image: Image) -> bool:
+    """Whether the orientation of a picture can be looked up; damaged EXIF is as good as none."""
+    from PIL import ExifTags
+
+    try:
+        image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow's readers raise errors of many kinds
+        return False
+    return True
 
 
 def _to_srgb(image: Image, profile: bytes | None) -> Image:

@@ -26,7 +26,7 @@ from .presets import DEFAULT, FaceChoice, load_parts, save_parts
 from .protocols import Animator, AudioEncoder, FaceTracker, MotionGenerator
 from .speakers import Voices, animated, drawn_together, find_everyone, followed_by_rest, parted
 from .streaming import PieceEncoder, PieceGenerator, resampled, stream_motion
-from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech
+from .types import SAMPLE_RATE, Array, Clip, Frame, Motion, Portrait, Speech, exact_rate
 from .video import open_video
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class TalkingHead:
         redraw = redrawing(self.animator)
         footage = watch(self.face_tracker, film)  # landmarks T × [478, 3] and what they do, without their noise
         if length == "video":
-            speech, segments = fitted(speech, segments, len(footage) / film.fps)
+            speech, segments = fitted(speech, segments, len(footage) / exact_rate(float(film.fps)))
         motion = controls.articulate(self._say(speech, segments, controls))  # expression [T, 52]
         return dubbed(film, footage, motion, speech, redraw)
 
@@ -278,7 +278,7 @@ class TalkingHead:
         """A clip of `portrait` doing what the face in the video `path` does, as `reenact` reads it."""
         film = open_video(path)
         follow = getattr(self.face_tracker, "follow", None) or MediaPipeTracker().follow
-        landmarks, speech = follow(film), _sound_of(path)  # [T, 478, 3]
+        landmarks, speech = follow(film), sound_of(path)  # [T, 478, 3]
         fps = float(film.fps)
         length = max(len(landmarks), 0 if speech is None else speech.frames(fps))
 
@@ -298,10 +298,10 @@ class TalkingHead:
             raise TypeError(f"motion must be {wanted}, not {type(motion).__name__}")
         if Path(motion).suffix.lower() == ".npz":
             return Motion.load(motion), None
-        return self.track(motion), _sound_of(motion)
+        return self.track(motion), sound_of(motion)
 
 
-def _sound_of(video: str | os.PathLike[str]) -> Speech | None:
+def sound_of(video: str | os.PathLike[str]) -> Speech | None:
     """The sound of a video; None if it has none, or, with a warning, none that can be read."""
     try:
         return Speech.of(video)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import AudioEmpty, AudioFormatRefused, AudioUnreadable
+from .errors import AudioEmpty, AudioFormatRefused, AudioUnreadable, InputError
 from .ffmpeg import FfmpegError, Reading, reading
 from .files import open_regular
 
@@ -30,7 +30,11 @@ MAX_CHANNELS = 8
 FORMATS = "wav, flac, ogg, mp3, aiff, m4a, mp4, mov, mkv, webm, mpg"
 _BLOCK = 4096  # frames read at a time from files; where one is damaged, its whole block is lost
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
-_UNKNOWN_LENGTHS = {0x7FFFFFFF, 0xFFFFFFFF}  # bytes; written by programs that record into a pipe
+_UNKNOWN_LENGTHS = {0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF - 36}  # bytes; written by programs that record into a pipe
+_SOX_UNKNOWN = 0x7FFFF000  # the same by SoX (MS_UNSPEC in its wav.c), which rounds it down to whole frames
+_IN_STEP = "asetpts='PTS-min(0,STARTPTS)',aresample=async=1:first_pts=0"  # fills up with silence, cuts off nothing
+_LONGEST_GAP = 60  # s; a longer one is a wrong time, and a small file may promise any: ffmpeg would fill its memory
+_ENDLESS = 1 << 40  # frames, a month at MAX_RATE; libsndfile says 2**63 - 1 where a flac file does not tell its length
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,11 +148,24 @@ class FileDecoder:
         file.seek(0)
         try:
             with soundfile.SoundFile(file) as sound:
+                if sound.frames > _ENDLESS:  # libsndfile cannot read its last block
+                    return cls._by_ffmpeg(source, name, "")
+                if not sound.frames and (streamed := cls._streamed(source, name)):
+                    return streamed
                 declared = _declared_frames(sound)
                 return cls(source, name, "soundfile", sound.samplerate, sound.channels, declared)
         except soundfile.LibsndfileError as error:
             damaged = "malformed" in error.error_string
             return cls._by_ffmpeg(source, name, error.error_string if damaged else "")
+
+    @classmethod
+    def _streamed(cls, source: Path | bytes, name: str) -> FileDecoder | None:
+        """A file whose header says 0 because its writer could not go back; None if ffmpeg finds no sound either."""
+        with contextlib.suppress(InputError):
+            decoder = cls._by_ffmpeg(source, name, "")
+            with contextlib.closing(decoder.blocks(1)) as blocks:
+                return decoder if next(blocks, None) is not None else None
+        return None
 
     @classmethod
     def _by_ffmpeg(cls, source: Path | bytes, name: str, complaint: str) -> FileDecoder:
@@ -187,11 +204,16 @@ Decoder: TypeAlias = ArrayDecoder | FileDecoder
 
 @contextlib.contextmanager
 def _decoding(file: BinaryIO, name: str) -> Iterator[tuple[int, int, Reading]]:
-    """ffmpeg decoding the first sound track of `file`: its rate, its channels, and big-endian float32 samples."""
+    """ffmpeg decoding the first sound track of `file`: its rate, its channels, and big-endian float32 samples.
+
+    In a film, the track may start after the picture or pause: silence keeps it in step, as `Video.frames` repeats
+    pictures.
+    """
     hint = f"give {FORMATS}, with a sound track"
+    in_step = ["-af", _IN_STEP, "-dts_error_threshold", str(_LONGEST_GAP)]
     try:
         # au is the simplest container that tells rate and channels and needs no length in advance
-        with reading(file, "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au") as pipe:
+        with reading(file, "-map", "0:a:0", *in_step, "-c:a", "pcm_f32be", "-f", "au") as pipe:
             header = pipe.read(24)
             if len(header) < 24:
                 complaint = pipe.complaint() or "holds no sound"
@@ -222,7 +244,10 @@ def _declared_frames(sound: Any) -> int | None:
     if corrected is None:
         return int(sound.frames)
     promised, present = int(corrected[1]), int(corrected[2])
-    if promised in _UNKNOWN_LENGTHS or not present:
+    if promised in _UNKNOWN_LENGTHS or not present or not sound.frames:
+        return None
+    width = max(1, present // sound.frames)  # bytes in a frame
+    if promised == _SOX_UNKNOWN // width * width:
         return None
     return int(sound.frames) * promised // present
 

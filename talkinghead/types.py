@@ -28,10 +28,10 @@ from .blendshapes import EXPRESSIONS as EXPRESSIONS
 from .blendshapes import NAMES
 from .errors import MotionUnreadable, OutputNotWritable
 from .files import check_new_file, check_unpacked, local_path, new_file, open_regular
+from .pixels import Frame as Frame
 from .video import write_video
 
 Array = NDArray[np.float32]
-Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 
 LEAST_FACE = 8  # pixels
 MOST_MOTION = 256 << 20  # bytes of a motion file, unpacked; 232 a frame are 50 MB for an hour at 60 frames a second

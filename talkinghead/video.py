@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
@@ -13,19 +14,17 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import AudioUnreadable, DiskFull, OutputError, OutputNotWritable, VideoUnreadable
 from .ffmpeg import FfmpegError, Reading, last_complaint, reading
 from .files import check_new_file, local_path, new_file, open_regular
+from .pixels import MAX_PIXELS, Frame
 from .sound import Sound
-
-Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 
 SUFFIXES = (".mp4", ".m4v", ".mov")  # containers that keep the exact length of AAC sound; mkv pads it
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # Hz
 QUALITY = 17  # x264's constant rate factor; below 18 the eye finds no loss
-MAX_PIXELS = 40_000_000  # in a frame
+_DECODED = MAX_PIXELS * 21 // 20  # pixels; decoders round frames up to whole blocks, which is no reason to refuse them
 MAX_FPS = 120  # above lies the clock of a file of variable frame rate, not its frame rate
 _ROUNDING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"  # else all colours get a level darker
 _SQUARE = f"scale=iw*sar:ih:flags={_ROUNDING},setsar=1"  # stretches anamorphic video
@@ -237,7 +236,7 @@ def open_video(path: str | PathLike[str]) -> Video:
     with _reading(file, *picture, "-c", "copy", "-f", "framecrc") as pipe:
         packets = _Table.read(file, pipe)
     if first.size[0] * first.size[1] > MAX_PIXELS:
-        raise VideoUnreadable(f"{file.name}: has frames of {first.size[0]} x {first.size[1]} pixels", "scale it down")
+        raise _too_large(file, *first.size)
     fps = 1 / first.tick
     if fps > MAX_FPS and packets.end:
         fps = min(Fraction(packets.rows / packets.end).limit_denominator(1001), Fraction(MAX_FPS))
@@ -268,6 +267,8 @@ class _Table:
                 rows, end = rows + 1, max(end, max(int(decoded), int(shown)) + int(duration))
         if not rows:
             complaint = pipe.complaint() or "no frame could be decoded"
+            if promised := re.search(r"Picture size (\d+)x(\d+) exceeds", complaint):
+                raise _too_large(path, *map(int, promised.groups()))
             if "matches no streams" in complaint:
                 complaint = "it holds no picture track"
             hint = "give mp4, mov, mkv, webm, avi or mpg"
@@ -277,11 +278,16 @@ class _Table:
         return cls(tick, (width, height), rows, end * tick)
 
 
+def _too_large(path: Path, width: int, height: int) -> VideoUnreadable:
+    most = f"at most {MAX_PIXELS // 1_000_000} megapixels are accepted"
+    return VideoUnreadable(f"{path.name}: has frames of {width} x {height} pixels; {most}", "scale it down")
+
+
 @contextlib.contextmanager
 def _reading(path: Path, *output: str) -> Iterator[Reading]:
     with open_regular(path, VideoUnreadable) as file:
         try:
-            with reading(file, *output) as pipe:
+            with reading(file, *output, decoder=("-max_pixels:V", str(_DECODED))) as pipe:
                 yield pipe
         except FfmpegError as error:
             raise VideoUnreadable(f"{path.name}: cannot be read as video: {error}") from error

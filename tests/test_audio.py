@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
@@ -23,6 +24,7 @@ from talkinghead.errors import (
     PhaseCancelledWarning,
     TruncatedAudioWarning,
 )
+from talkinghead.video import open_video
 
 from .bad_inputs import ffmpeg
 
@@ -172,6 +174,59 @@ def test_compressed_files_are_heard(suffix: str, tmp_path: Path) -> None:
         assert len(whole(sound)) == sound.frames
 
 
+def piped(given: Path, suffix: str) -> bytes:
+    """What ffmpeg makes of a file when it cannot go back to write the length."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", given, "-f", suffix, "pipe:1"]
+    return subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("suffix", ["flac", "wav", "aiff", "au", "ogg"])
+@pytest.mark.parametrize("seconds", [0.25, 2])
+def test_a_file_that_was_written_into_a_pipe_is_heard_to_its_end(suffix: str, seconds: float, tmp_path: Path) -> None:
+    given = tone(SAMPLE_RATE, seconds)
+    soundfile.write(tmp_path / "tone.wav", given, SAMPLE_RATE)
+    content = piped(tmp_path / "tone.wav", suffix)
+
+    samples, sound = open_sound(content, max_duration=seconds, strict=True)
+
+    assert sound.frames == len(whole(sound)) == len(samples) == len(given)
+    assert rms(samples - given) < (0.02 if suffix == "ogg" else 1e-4)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFF])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_a_wav_file_of_unknown_length_is_heard_whole(length: int, subtype: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, HEARD, SAMPLE_RATE, format="WAV", subtype=subtype)
+    content = bytearray(file.getvalue())
+    width = 2 if subtype == "PCM_16" else 3
+    start = content.index(b"data") + 4
+    # SoX writes whole frames
+    content[start : start + 4] = struct.pack("<I", length // width * width if length == 0x7FFFF000 else length)
+
+    samples, sound = open_sound(content, max_duration=1, strict=True)
+
+    assert sound.frames == len(whole(sound)) == SAMPLE_RATE
+    np.testing.assert_allclose(samples, HEARD, atol=1e-4)
+
+
+def test_a_wav_file_that_promises_another_huge_length_is_cut(bad_audio: Path) -> None:
+    content = (bad_audio / "good.wav").read_bytes()
+
+    for length in (0x7FFFF002, 0xFFFFFFF0):
+        with pytest.warns(TruncatedAudioWarning, match="promises .* more than it holds"):
+            open_sound(content[:40] + struct.pack("<I", length) + content[44:])
+
+
+def test_a_file_without_samples_is_empty() -> None:
+    for suffix in ("wav", "aiff"):
+        file = io.BytesIO()
+        soundfile.write(file, HEARD[:0], SAMPLE_RATE, format=suffix)
+
+        with pytest.raises(AudioEmpty, match="holds no samples"):
+            open_sound(file.getvalue())
+
+
 def test_an_m4a_keeps_its_index_at_the_end_or_at_the_beginning(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tone.wav", HEARD, SAMPLE_RATE)
     ffmpeg("-i", tmp_path / "tone.wav", tmp_path / "end.m4a")
@@ -220,6 +275,58 @@ def test_a_video_without_sound_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(AudioEmpty, match=r"mute\.mp4: holds no sound track"):
         open_sound(tmp_path / "mute.mp4")
+
+
+def film_with_sound(path: Path, picture: float, sound: float) -> Path:
+    """A flash 1 s into the picture and a click 1 s into the sound, which start at these times (s)."""
+    click = np.zeros(2 * SAMPLE_RATE, np.float32)
+    click[SAMPLE_RATE : SAMPLE_RATE + 80] = 0.8
+    soundfile.write(path.with_suffix(".wav"), click, SAMPLE_RATE)
+    flash = "color=black:s=64x64:r=25:d=2,geq=lum='if(eq(N,25),235,16)':cb=128:cr=128"
+    tracks = ["-itsoffset", picture, "-f", "lavfi", "-i", flash, "-itsoffset", sound, "-i", path.with_suffix(".wav")]
+    ffmpeg(*tracks, "-pix_fmt", "yuv420p", path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+@pytest.mark.parametrize(("picture", "sound"), [(0, 0), (0, 0.5), (0.5, 0)])
+def test_the_sound_of_a_film_is_in_step_with_its_picture(
+    picture: float, sound: float, suffix: str, tmp_path: Path
+) -> None:
+    path = film_with_sound(tmp_path / f"film.{suffix}", picture, sound)
+
+    samples, given = open_sound(path)
+    film = open_video(path)
+
+    flash = np.argmax([frame.mean() for frame in film.frames()]) / float(film.fps)
+    assert np.argmax(np.abs(samples) > 0.2) / SAMPLE_RATE == pytest.approx(1 + sound, abs=0.005)
+    assert np.argmax(np.abs(whole(given)) > 0.2) / given.rate == pytest.approx(1 + sound, abs=0.005)
+    assert flash == pytest.approx(1 + picture, abs=0.021)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+@pytest.mark.parametrize("kind", ["film", "sound"])
+def test_sound_that_starts_at_once_is_what_ffmpeg_decodes(kind: str, suffix: str, tmp_path: Path) -> None:
+    path = film_with_sound(tmp_path / f"film.{suffix}", 0, 0)
+    if kind == "sound":
+        path = tmp_path / f"sound.{suffix}"
+        ffmpeg("-i", tmp_path / "film.wav", path)
+    ffmpeg("-i", path, "-c:a", "pcm_f32le", tmp_path / "decoded.wav")
+
+    decoded, _ = soundfile.read(tmp_path / "decoded.wav", dtype="float32", always_2d=True)
+
+    np.testing.assert_array_equal(whole(open_sound(path)[1]), decoded)
+
+
+def test_a_pause_in_a_film_is_silent_but_an_absurd_one_is_left_out(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", HEARD, SAMPLE_RATE)
+    lengths = []
+    for second in (3, 3600):
+        (tmp_path / "list").write_text(f"ffconcat version 1.0\nfile tone.wav\nduration {second}\nfile tone.wav\n")
+        ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c:a", "aac", tmp_path / "film.mp4")
+        lengths.append(open_sound(tmp_path / "film.mp4")[1].frames / SAMPLE_RATE)
+
+    assert lengths == pytest.approx([4, 2], abs=0.1)
 
 
 @pytest.mark.parametrize("suffix", ["m4a", "webm"])

@@ -159,6 +159,16 @@ def test_the_picture_may_give_the_length(head: TalkingHead, film: Video, hello: 
     assert np.abs(lip_gap(longer.motion.expression)[50:]).max() < 0.1
 
 
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize("fps", [Fraction(24), Fraction(25), NTSC, Fraction(24000, 1001)])
+def test_sound_of_the_length_of_a_film_takes_as_many_frames_as_the_film(fps: Fraction, rate: int) -> None:
+    speech = Speech.of((rate, np.resize(np.float32([0.5, 0.5, -0.5, -0.5]), 4 * rate)))
+
+    counts = [fitted(speech, None, count / fps)[0].frames(float(fps)) for count in range(1, 200)]
+
+    assert counts == list(range(1, 200))
+
+
 def test_sound_is_cut_with_a_fade_or_followed_by_silence() -> None:
     tone = Speech.of((8000, np.stack([np.resize(np.float32([0.5, 0.5, -0.5, -0.5]), 8000)] * 2, axis=1)))
     phones = [(0.0, 0.3, "aa"), (0.3, 0.8, "b"), (0.8, 1.0, "aa")]

@@ -108,6 +108,22 @@ def test_a_damaged_colour_profile_is_left_aside() -> None:
     np.testing.assert_array_equal(found, PORTRAIT)
 
 
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "WEBP"])
+def test_damaged_exif_is_left_aside(suffix: str) -> None:
+    image = Image.fromarray(PORTRAIT)
+    plain, damaged = (saved(image, suffix, **more) for more in ({}, {"exif": b"Exif\0\0nonsense"}))
+
+    assert b"nonsense" in damaged
+    np.testing.assert_array_equal(load_image(damaged), load_image(plain))
+
+
+def test_a_damaged_picture_with_damaged_exif_is_refused() -> None:
+    content = saved(Image.fromarray(PORTRAIT), "PNG", exif=b"Exif\0\0nonsense")
+
+    with pytest.raises(ImageUnreadable, match="truncated"):
+        load_image(content[: len(content) // 2])
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
 def test_the_first_frame_of_an_animation_is_used(suffix: str, bad_images: Path) -> None:
     with pytest.warns(AnimatedImageWarning, match="has 3 frames; the first one is used"):

@@ -23,7 +23,7 @@ LAYERS = [
     ["audio", "image", "video"],
     ["sound"],
     ["ffmpeg"],
-    ["files", "settings", "blendshapes"],
+    ["files", "settings", "blendshapes", "pixels"],
     ["errors"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

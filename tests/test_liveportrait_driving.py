@@ -1,5 +1,6 @@
 """What another face did, taken over; and faces cut out of pictures and put back."""
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from talkinghead.animators.liveportrait.crop import Paste, Square, face_square
 from talkinghead.animators.liveportrait.drive import Driver, Face, Options, drive, drive_animal
 from talkinghead.animators.liveportrait.smoothing import smoothed, smoothed_rotation
 from talkinghead.animators.liveportrait.transform import KeypointMotion, turn
+from talkinghead.audio import Sound, open_sound
+from talkinghead.cli import liveportrait as commands
+from talkinghead.cli.run import Run
+from talkinghead.errors import AudioEmpty, TalkingHeadWarning
 from talkinghead.types import Array
 from talkinghead.video import write_video
 
@@ -50,6 +55,28 @@ def test_a_film_is_read_by_the_networks_themselves(
     assert drawn.shape == (3, 512, 512, 3)
     assert np.array_equal(drawn[0, -20:], portrait.image[-20:])
     assert not np.array_equal(drawn[0], portrait.image)
+
+
+@pytest.mark.parametrize("kind", ["talking", "silent", "damaged"])
+def test_the_command_keeps_the_sound_of_the_film_where_there_is_one(kind: str, tmp_path: Path) -> None:
+    film, output = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    frames = [np.zeros((64, 64, 3), np.uint8)] * 5
+    tone = Sound.of_array(0.1 * np.sin(np.arange(3200) / 20), 16000)
+    sound = tone if kind == "talking" else None
+    write_video(film, frames, size=(64, 64), fps=Fraction(25), count=5, sound=sound, progress=False)
+    if kind == "damaged":
+        film.write_text("not a film")
+
+    words = r"the sound is left out: film\.mp4"
+    damaged = kind == "damaged"
+    with pytest.warns(TalkingHeadWarning, match=words) if damaged else contextlib.nullcontext():
+        commands._write(Run(output, False, True), frames, (64, 64), Fraction(25), 5, film)
+
+    if kind == "talking":
+        assert open_sound(output)[1].frames == 3200
+    else:
+        with pytest.raises(AudioEmpty, match="holds no sound track"):
+            open_sound(output)
 
 
 def still_face(frames: int = 1) -> Face:

@@ -386,6 +386,29 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
         open_video(tmp_path / "in.mp3")
 
 
+HUGE = """
+import resource, sys
+from talkinghead.errors import VideoUnreadable
+from talkinghead.video import open_video
+try:
+    open_video(sys.argv[1])
+except VideoUnreadable as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // (1024 if sys.platform == "darwin" else 1))
+"""
+
+
+def test_huge_frames_are_refused_before_one_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "huge.mov"
+    ffmpeg("-f", "lavfi", "-i", "color=s=9000x9000:r=1:d=1", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", path)
+
+    run = subprocess.run([sys.executable, "-c", HUGE, path], capture_output=True, text=True, check=True)
+
+    message, memory = run.stdout.splitlines()
+    assert message.startswith("huge.mov: has frames of 9000 x 9000 pixels; at most 40 megapixels are accepted")
+    assert int(memory) < 150_000  # kB; a decoded frame takes over 240,000
+
+
 def test_bad_video_files_are_unreadable(tmp_path: Path) -> None:
     good = write(tmp_path / "good.mp4").read_bytes()
     os.mkfifo(tmp_path / "pipe")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, NoFaceFound
+from ..errors import NoFaceFound
 from .app import app
 from .options import Device, Face, Force, Json, Output, Seed, face_choice
 from .run import Run
@@ -200,18 +200,11 @@ def _read_driving(run: Run, networks: Networks, driving: Path) -> tuple[Driver, 
 
 
 def _write(run: Run, frames: Any, size: tuple[int, int], fps: Any, count: int, sound: Path | None) -> None:
-    from ..audio import open_sound
-    from ..errors import AudioEmpty, TalkingHeadWarning, warn
+    from ..pipeline import sound_of
     from ..video import write_video
 
-    heard = None
-    if sound is not None:
-        try:
-            heard = open_sound(sound)[1]
-        except AudioEmpty:  # a silent film
-            heard = None
-        except InputError as error:
-            warn(TalkingHeadWarning, f"the sound is left out: {error}")
+    speech = None if sound is None else sound_of(sound)
+    heard = None if speech is None else speech.sound
     with run.watch("draw"):
         write_video(run.output, frames, size=size, fps=fps, count=count, sound=heard, force=run.force)
     run.report(count, float(fps))
