@@ -71,7 +71,7 @@ class WhisperConfig:
     floor: float | None = -0.5
     overlap: int = 50
     ahead: int | None = None
-    behind: int = 75
+    behind: int = 50
     adapt: float | None = None
 
     def __post_init__(self) -> None:
@@ -190,8 +190,8 @@ class WhisperEncoder:
 
     A piece of a longer sound gives the features of the whole, to rounding, if it begins a multiple of `hop` tokens
     (micro: 4 s) after its start, from the second window on. If it begins elsewhere, the features of "micro" differ by
-    0.3 to 0.4 of their standard deviation from a second after its start on (root mean square), and the lip opening made
-    from them by 0.1 to 0.4 of its own (correlation 0.92 to 0.99).
+    0.12 to 0.25 of their standard deviation from a second after its start on (root mean square), and the lip opening
+    made from them by 0.06 to 0.3 of its own (correlation 0.96 to 1.00).
 
     config:  dimensions of `network`
     network: openai-whisper's AudioEncoder
@@ -340,10 +340,11 @@ def log_mel(samples: Array, n_mels: int, floor: float | None) -> Tensor:
     well, they are whisper.log_mel_spectrogram's without that.
     """
     if floor is None:
-        return whisper.log_mel_spectrogram(samples, n_mels=n_mels)
+        theirs: Tensor = whisper.log_mel_spectrogram(samples, n_mels=n_mels)
+        return theirs
     window = torch.hann_window(N_FFT)
     spectrum = torch.stft(torch.from_numpy(samples), N_FFT, HOP_LENGTH, window=window, return_complex=True)
-    power = mel_filters("cpu", n_mels) @ spectrum[:, :-1].abs().square()
+    power: Tensor = mel_filters("cpu", n_mels) @ spectrum[:, :-1].abs().square()
     return ((power.clamp_min(1e-10).log10() + 4) / 4).clamp_min(floor)
 
 

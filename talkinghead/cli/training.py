@@ -55,10 +55,11 @@ def fit_articulation(
 
     from ..evaluation.alignment import align, import_extra
     from ..evaluation.lipsync import FPS, Lips
-    from ..evaluation.recordings import FAILURES, LeftOut, find_files, reason
+    from ..evaluation.recordings import LeftOut, find_files, reason
     from ..evaluation.words import read_transcripts
     from ..face.tracker import MediaPipeTracker
     from ..training.fit import FilmedLips, check_moves, report
+    from ..training.prepare import FAILURES
     from ..types import Speech
     from ..video import open_video
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..pipeline import TalkingHead
+from ..training.prepare import FAILURES
 from ..types import Motion, Speech
 from .alignment import Alignment, align, given_times, import_extra
 from .dynamics import Dynamics, Endurance, dynamics, endurance, head_movement
@@ -18,7 +19,7 @@ from .intervals import Track
 from .lipsync import Agreement, Filmed, Follower, Lips, agreement, loudness_envelope, moved_lips, silent_frames
 from .noise import in_noise
 from .phonetic import Voiced, judge_phones
-from .recordings import FAILURES, LeftOut, Mouth, Recording, find_files, move, read, reason
+from .recordings import LeftOut, Mouth, Recording, find_files, move, read, reason
 from .synthetic import VoiceScore, synthetic_scores
 
 MOST_OTHERS = 8  # sounds of other clips that a face is moved by

@@ -63,7 +63,7 @@ def _run(model: MotionModel, batch: Batch) -> tuple[NDArray[np.float32], NDArray
     return made.cpu().numpy(), batch.frames.cpu().numpy(), known.cpu().numpy()
 
 
-def correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+def correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Pearson correlation; NaN if one of them never moves."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return float("nan")
