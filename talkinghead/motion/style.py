@@ -16,7 +16,7 @@ import numpy as np
 from ..types import Array
 from .curves import Curve, Keyframes, curve, frame_times, keyframes
 
-LEAST, MOST = 0.4, 1.6  # of a strength: within what the motion model was trained on, 0.44 to 1.88
+LEAST, MOST = 0.4, 1.6  # of a strength; the motion model was trained on 0.44 to 1.88
 
 
 class Style(NamedTuple):
