@@ -2,8 +2,8 @@
 
 Tools for training only, run as programs of their own: nothing of them is shipped. Each voice is optional. Debian's
 packages: espeak-ng, flite, festival with festvox-{kallpc16k,kdlpc16k,us-slt-hts,italp16k,itapc16k,czech-ph,
-czech-dita,czech-machac,czech-krb,suopuhe-lj,suopuhe-mv,ca-ona-hts,ru}. Licences are those of
-/usr/share/doc/*/copyright.
+czech-dita,czech-machac,czech-krb,suopuhe-lj,suopuhe-mv,ca-ona-hts,ru}; licences are those of
+/usr/share/doc/*/copyright. Packages of Python: those of kokoro.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..audio import SAMPLE_RATE
 from ..motion.phones import Reader, Segment, arpabet, correct_late_stops, ipa, read_segments, russian, sampa
-from . import espeak
+from . import espeak, kokoro
 from .sentences import sentence
 
 BATCH = 20  # sentences per start of a program
@@ -214,11 +214,64 @@ class EspeakVoices:
         return _utterance(self.name, samples, rate, correct_late_stops(segments), ipa)
 
 
+@dataclass(frozen=True)
+class HibariVoice:
+    """hibari's American voice; see kokoro.py."""
+
+    minutes: float
+    name: str = "hibari"
+    language: str = "en"
+    licence: str = "Apache-2.0"
+
+    def installed(self) -> bool:
+        return kokoro.installed()
+
+    def speak(self, random: Random, count: int) -> list[Utterance]:
+        said = (self._say(random) for _ in range(count))
+        return [utterance for utterance in said if utterance]
+
+    def _say(self, random: Random) -> Utterance | None:
+        voice = kokoro.hibari()
+        phonemes = voice.phonemes(sentence(random, self.language))
+        return _spoken(self.name, voice(phonemes, random.uniform(0.8, 1.25), random.getrandbits(32)))
+
+
+@dataclass(frozen=True)
+class KokoroVoices:
+    """Kokoro-82M: five voices and random mixtures of them, in five languages; see kokoro.py."""
+
+    minutes: float
+    name: str = "kokoro"
+    language: str = "en, es, fr, it, pt"
+    licence: str = "Apache-2.0"
+
+    ENGLISH: ClassVar[float] = 0.7  # share of sentences
+    LANGUAGES: ClassVar[tuple[tuple[str, str], ...]] = (("es", "es"), ("fr-fr", "fr"), ("it", "it"), ("pt-br", "pt"))
+
+    def installed(self) -> bool:
+        return kokoro.installed() and shutil.which("espeak-ng") is not None
+
+    def speak(self, random: Random, count: int) -> list[Utterance]:
+        said = (self._say(random) for _ in range(count))
+        return [utterance for utterance in said if utterance]
+
+    def _say(self, random: Random) -> Utterance | None:
+        if random.random() < self.ENGLISH:
+            phonemes = kokoro.hibari().phonemes(sentence(random, "en"))
+        else:
+            rules, code = random.choice(self.LANGUAGES)
+            phonemes = kokoro.espeak_phonemes(sentence(random, code), rules)
+        voice = kokoro.kokoro()
+        return _spoken(self.name, voice(phonemes, voice.style(random), random.uniform(0.8, 1.25)))
+
+
 _CMU, _LGPL2 = "CMU/CSTR (BSD-like)", "LGPL-2.0-or-later"
 _GPL2, _GPL3 = "GPL-2.0-or-later", "GPL-3.0-or-later"
 
 VOICES: tuple[Voice, ...] = (
     EspeakVoices(45),
+    KokoroVoices(40),
+    HibariVoice(26),
     FliteVoice("slt", 26),
     FliteVoice("rms", 26),
     FliteVoice("awb", 26),
@@ -287,6 +340,11 @@ def _utterance(
         return None
     scaled = (wave * (PEAK * 32767 / loudest)).astype(np.int16)
     return Utterance(scaled, tuple(read_segments(segments, reader)), voice)
+
+
+def _spoken(voice: str, said: kokoro.Spoken) -> Utterance | None:
+    samples = (said.samples * (PEAK * 32767 / max(float(np.abs(said.samples).max()), 1e-6))).astype(np.int16)
+    return _utterance(voice, samples, kokoro.RATE, said.segments, ipa)
 
 
 def _read_wav(path: Path) -> tuple[NDArray[np.int16], int]:
