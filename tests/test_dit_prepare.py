@@ -190,12 +190,18 @@ def test_a_folder_that_holds_no_clips_is_refused(tmp_path: Path, text: str) -> N
     assert "prepare-dit" in raised.value.hint
 
 
-def test_a_damaged_clip_is_named(tmp_path: Path) -> None:
+def test_a_damaged_clip_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (clip,) = write_clips(tmp_path / "clips", 1)
     (clip.folder / "blob-0.npz").write_bytes(b"PK")
 
     with pytest.raises(InputError, match=r"blob-0\.npz: cannot be read"):
         clip.landmarks()
+
+    monkeypatch.setattr("talkinghead.training.dit.clips.MOST_ARRAYS", 1000)
+    (clip,) = write_clips(tmp_path / "huge", 1)
+    with pytest.raises(InputError, match=r"blob-0\.npz: cannot be read: it unpacks to .* more than the 1,000"):
+        clip.landmarks()
+    monkeypatch.undo()
 
     write_clips(tmp_path / "longer", 1, settings=ClipSettings(HEIGHT, WIDTH, 17))
     other = Clip("blob-0", tmp_path / "longer", clip.settings)

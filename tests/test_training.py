@@ -100,6 +100,13 @@ def test_a_folder_that_is_no_corpus_is_refused(tmp_path: Path, content: str | No
     assert "talkinghead corpus" in raised.value.hint
 
 
+def test_a_shard_that_unpacks_to_too_much_is_not_unpacked(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("talkinghead.training.batches.MOST_SHARD", 10_000)
+
+    with pytest.raises(InputError, match=r"not a speech corpus: it unpacks to .* more than the 10,000"):
+        read_corpus(corpus, "train")
+
+
 def test_a_window_reaches_into_silence_around_the_clip() -> None:
     clip = speaking(40)
 

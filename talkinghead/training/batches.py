@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import check_unpacked, open_regular
 from ..types import EXPRESSIONS
 
 MELS_PER_TOKEN = 2  # 100 log-mels and 50 tokens a second
@@ -26,6 +27,7 @@ UNKNOWN = 255  # index where no phones are known, as in speech that people recor
 _HINT = "make one: talkinghead corpus FOLDER"
 DEAF = -1.5  # log-mel value of digital silence, in Whisper's units
 MUSIC = 0.4  # share of windows without speech in which music plays
+MOST_SHARD = 4 << 30  # bytes unpacked: 54 hours in one shard are less
 MAX_LEAD = 50  # tokens of silence before a sound: what the first window of "micro" brings with it
 
 HalfArray = NDArray[np.float16]
@@ -211,16 +213,18 @@ def read_corpus(folder: str | PathLike[str], split: str, *, required: bool = Tru
 
 
 def _read_shard(path: Path, voice: str) -> list[Example]:
-    with np.load(path, allow_pickle=False) as shard:
-        lengths = shard["lengths"].astype(int)
-        cuts = np.cumsum(lengths)[:-1]
-        columns = [
-            np.split(shard["mel"], cuts * MELS_PER_TOKEN),
-            np.split(shard["expression"], cuts),
-            np.split(shard["pose"], cuts),
-            np.split(shard["phones"], cuts),
-            np.split(shard["style"], cuts),
-        ]
+    with open_regular(path, InputError) as file:
+        check_unpacked(file, MOST_SHARD)
+        with np.load(file, allow_pickle=False) as shard:
+            lengths = shard["lengths"].astype(int)
+            cuts = np.cumsum(lengths)[:-1]
+            columns = [
+                np.split(shard["mel"], cuts * MELS_PER_TOKEN),
+                np.split(shard["expression"], cuts),
+                np.split(shard["pose"], cuts),
+                np.split(shard["phones"], cuts),
+                np.split(shard["style"], cuts),
+            ]
     return [Example(voice, *clip) for clip in zip(*columns, strict=True)]
 
 

@@ -9,6 +9,7 @@ CLIPS/<clip>.npz     reference [H, W, 3] uint8, face [512, 512, 3] uint8 upright
 from __future__ import annotations
 
 import json
+import zipfile
 import zlib
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -19,6 +20,7 @@ import numpy as np
 
 from ...animators.dit.draw import detected_box, draw_driving_face, draw_reference, face_box
 from ...errors import InputError
+from ...files import check_unpacked, open_regular
 from ...settings import dataclass_from
 from ...types import LANDMARKS, Array, Frame
 from ...video import open_video
@@ -26,6 +28,7 @@ from ...video import open_video
 VERSION = 1
 FPS = 12  # frames a second, as the public model was trained
 MANIFEST = "manifest.json"
+MOST_ARRAYS = 256 << 20  # bytes unpacked: a reference of 8192 x 8192 is less
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,11 @@ class Clip:
     def _array(self, name: str, kind: type, shape: tuple[int, ...]) -> Any:
         file = self.folder / f"{self.name}.npz"
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                values = arrays[name]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            with open_regular(file, InputError) as opened:
+                check_unpacked(opened, MOST_ARRAYS)
+                with np.load(opened, allow_pickle=False) as arrays:
+                    values = arrays[name]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{file.name}: cannot be read: {error}", _AGAIN) from error
         if values.dtype != kind or values.shape != shape:
             found = f"{list(values.shape)} {values.dtype}"
