@@ -82,22 +82,24 @@ def make_corpus(
     *,
     copies: int = 2,
     voices: Sequence[str] | None = None,
+    without: Sequence[str] = (),
     progress: bool | None = None,
 ) -> Path:
     """Make a corpus in folder `out`, or finish one that was begun with the same settings.
 
     hours:    of speech synthesised, shared among the voices; training uses it `copies` times
     voices:   names of the voices to use; None takes all that are installed
+    without:  names of voices to leave out of these
     progress: show a bar; None shows it on a terminal
 
     Returns the path of the manifest. Raises ValueError for settings out of range, InputError for voices
-    that are not installed, OutputExists if `out` holds a corpus of other settings.
+    that are unknown or not installed, OutputExists if `out` holds a corpus of other settings.
     """
     from tqdm import tqdm
 
     if not (math.isfinite(hours) and hours > 0 and workers >= 1 and copies >= 1):
         raise ValueError(f"hours, workers and copies must be above 0, not {hours!r}, {workers!r}, {copies!r}")
-    speakers = _installed(voices)
+    speakers = _installed(voices, without)
     jobs = plan(speakers, hours, seed, copies)
     folder = Path(out)
     settings = {
@@ -236,9 +238,12 @@ def _babble(said: Sequence[Utterance], random: Generator) -> NDArray[np.float32]
     return np.concatenate(pieces)
 
 
-def _installed(names: Sequence[str] | None) -> list[Voice]:
+def _installed(names: Sequence[str] | None, without: Sequence[str]) -> list[Voice]:
     """The voices to use; raises InputError for one that is unknown or not installed, or if there are none."""
-    installed = [voice for voice in VOICES if voice.installed()]
+    unknown = sorted(set(without) - {voice.name for voice in VOICES})
+    if unknown:
+        raise InputError(f"voices unknown: {', '.join(unknown)}", "see talkinghead.training.synthesisers")
+    installed = [voice for voice in VOICES if voice.name not in without and voice.installed()]
     if names is not None:
         missing = sorted(set(names) - {voice.name for voice in installed})
         if missing:
