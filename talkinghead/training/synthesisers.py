@@ -215,12 +215,8 @@ class EspeakVoices:
 
 
 @dataclass(frozen=True)
-class HibariVoice:
-    """hibari's American voice; see kokoro.py."""
-
+class _NeuralVoice:
     minutes: float
-    name: str = "hibari"
-    language: str = "en"
     licence: str = "Apache-2.0"
 
     def installed(self) -> bool:
@@ -231,29 +227,34 @@ class HibariVoice:
         return [utterance for utterance in said if utterance]
 
     def _say(self, random: Random) -> Utterance | None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class HibariVoice(_NeuralVoice):
+    """hibari's American voice; see kokoro.py."""
+
+    name: str = "hibari"
+    language: str = "en"
+
+    def _say(self, random: Random) -> Utterance | None:
         voice = kokoro.hibari()
         phonemes = voice.phonemes(sentence(random, self.language))
         return _spoken(self.name, voice(phonemes, random.uniform(0.8, 1.25), random.getrandbits(32)))
 
 
 @dataclass(frozen=True)
-class KokoroVoices:
+class KokoroVoices(_NeuralVoice):
     """Kokoro-82M: five voices and random mixtures of them, in five languages; see kokoro.py."""
 
-    minutes: float
     name: str = "kokoro"
     language: str = "en, es, fr, it, pt"
-    licence: str = "Apache-2.0"
 
     ENGLISH: ClassVar[float] = 0.7  # share of sentences
     LANGUAGES: ClassVar[tuple[tuple[str, str], ...]] = (("es", "es"), ("fr-fr", "fr"), ("it", "it"), ("pt-br", "pt"))
 
     def installed(self) -> bool:
-        return kokoro.installed() and shutil.which("espeak-ng") is not None
-
-    def speak(self, random: Random, count: int) -> list[Utterance]:
-        said = (self._say(random) for _ in range(count))
-        return [utterance for utterance in said if utterance]
+        return super().installed() and shutil.which("espeak-ng") is not None
 
     def _say(self, random: Random) -> Utterance | None:
         if random.random() < self.ENGLISH:
