@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from ..audio import SAMPLE_RATE
 from ..motion.phones import Reader, Segment, arpabet, correct_late_stops, ipa, read_segments, russian, sampa
 from . import espeak, kokoro
+from .pauses import settle_pauses
 from .sentences import sentence
 
 BATCH = 20  # sentences per start of a program
@@ -271,7 +272,7 @@ _GPL2, _GPL3 = "GPL-2.0-or-later", "GPL-3.0-or-later"
 
 VOICES: tuple[Voice, ...] = (
     EspeakVoices(45),
-    KokoroVoices(40),
+    KokoroVoices(60),
     HibariVoice(26),
     FliteVoice("slt", 26),
     FliteVoice("rms", 26),
@@ -345,7 +346,7 @@ def _utterance(
 
 def _spoken(voice: str, said: kokoro.Spoken) -> Utterance | None:
     samples = (said.samples * (PEAK * 32767 / max(float(np.abs(said.samples).max()), 1e-6))).astype(np.int16)
-    return _utterance(voice, samples, kokoro.RATE, said.segments, ipa)
+    return _utterance(voice, samples, kokoro.RATE, settle_pauses(said.segments, said.samples, kokoro.RATE), ipa)
 
 
 def _read_wav(path: Path) -> tuple[NDArray[np.int16], int]:
