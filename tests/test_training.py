@@ -21,6 +21,7 @@ from talkinghead.training.model import MotionModel
 from talkinghead.training.report import validate
 from talkinghead.training.train import TrainConfig, train_motion
 from talkinghead.types import Speech
+from talkinghead.weights import read_folder, read_torch
 
 FLOOR = -0.5
 SMALL = TrainConfig(
@@ -215,7 +216,25 @@ def test_a_clip_is_learned_by_heart(tmp_path: Path) -> None:
     assert len(FaceFormerGenerator.open(out)(features)) == 25
 
 
-def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, corpus: Path) -> None:
+def test_the_last_steps_are_averaged(tmp_path: Path, corpus: Path) -> None:
+    def remember(step: int, _: dict[str, float]) -> None:
+        if step > 1:  # the state saved after the step before
+            steps.append(read_torch(tmp_path / "run" / "training.pt")["model"])
+
+    steps: list[dict[str, torch.Tensor]] = []
+    config = dataclasses.replace(SMALL, save_every=1, learning_rate=0.02, average=3, lowest_rate=1.0)
+    run = train_motion(config, corpus, tmp_path / "run", report=remember)
+    steps.append(read_torch(run / "training.pt")["model"])
+
+    name = "faceformer.phones.weight"
+    mean = torch.stack([step[name] for step in steps[-3:]]).mean(dim=0)
+    kept = read_folder(run)[name]
+    torch.testing.assert_close(kept.float(), mean, atol=1e-3, rtol=0)
+    assert (steps[-1][name] - mean).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("average", [0, 3])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, corpus: Path, average: int) -> None:
     class Interrupt(Exception):
         pass
 
@@ -223,11 +242,12 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, corpus: P
         if step == 3:
             raise Interrupt
 
-    whole = train_motion(SMALL, corpus, tmp_path / "whole")
+    config = dataclasses.replace(SMALL, average=average)
+    whole = train_motion(config, corpus, tmp_path / "whole")
     with pytest.raises(Interrupt):
-        train_motion(SMALL, corpus, tmp_path / "parts", report=interrupt)
+        train_motion(config, corpus, tmp_path / "parts", report=interrupt)
     steps: list[int] = []
-    parts = train_motion(SMALL, corpus, tmp_path / "parts", report=lambda step, _: steps.append(step))
+    parts = train_motion(config, corpus, tmp_path / "parts", report=lambda step, _: steps.append(step))
 
     assert steps == [3, 4]
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()

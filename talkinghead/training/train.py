@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ import yaml
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from ..audio_encoder import SECTION as ENCODER
 from ..audio_encoder import WhisperConfig, WhisperEncoder
@@ -59,7 +61,8 @@ class TrainConfig:
 
     steps:      how many
     batch:      windows per step and process, each as long as the encoder's
-    learning_rate: highest one, after `warmup` steps; falls to zero along a cosine
+    learning_rate: highest one, after `warmup` steps; falls to `lowest_rate` of it along a cosine
+    average:    last steps whose mean weights are the model (Izmailov et al., 2018); 0 keeps those of the last step
     clip:       longest gradient
     noise:      largest noise on the previous frames, in standard deviations: they must not be trusted blindly
     forget:     share of windows whose previous frames are all hidden
@@ -74,6 +77,8 @@ class TrainConfig:
     steps: int = 9000
     batch: int = 8
     learning_rate: float = 2e-3
+    lowest_rate: float = 0.0
+    average: int = 0
     warmup: int = 200
     weight_decay: float = 0.02
     clip: float = 1.0
@@ -93,6 +98,8 @@ class TrainConfig:
             raise ValueError("steps, batch, save_every, threads and warmup must be at least 1")
         if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0 and self.seed >= 0):
             raise ValueError("learning_rate and clip must be above 0, weight_decay and seed 0 or more")
+        if not (0 <= self.average <= self.steps and 0 <= self.lowest_rate <= 1):
+            raise ValueError("average must be 0 to steps, and lowest_rate 0 to 1")
         if not (0 <= self.forget <= 1 and 0 <= self.own_frames <= 1 and self.noise >= 0):
             raise ValueError("forget and own_frames must be 0 to 1, and noise 0 or more")
         if self.encoder.n_mels != 80 or self.encoder.n_ctx % 2 or 2 * self.encoder.n_ctx <= self.hearing.mask_mels:
@@ -162,7 +169,7 @@ def train_motion(
 def _write_card(run: _Run, folders: Sequence[str | os.PathLike[str]]) -> None:
     """Judge the model on speech it was not trained on, and describe it; draw its losses."""
     manifests = [read_manifest(folder) for folder in folders]
-    scores = {} if run.frozen else _judge(run.network, folders, run.length, run.floor)
+    scores = {} if run.frozen else _judge(run.kept, folders, run.length, run.floor)
     card = model_card(scores, manifests, seed=run.config.seed, steps=run.step, cpu_minutes=run.cpu_seconds / 60)
     (run.out / CARD_FILE).write_text(card, encoding="utf-8")
     draw_losses(run.out / LOG_FILE, run.out / PLOT_FILE)
@@ -217,6 +224,7 @@ class _Run:
         )
         self.network = network
         self.model, self.optimizer = self.accelerator.prepare(network, optimizer)
+        self.averaged = AveragedModel(network) if config.average else None
 
     def _networks(self) -> tuple[WhisperConfig, MotionModel]:
         """What hears, and the model as it is before the first step."""
@@ -241,10 +249,19 @@ class _Run:
         """0 at the first step, 1 after the last."""
         return self.step / self.config.steps
 
+    @property
+    def kept(self) -> MotionModel:
+        """The model as the checkpoint holds it."""
+        if self.averaged is None or not self.averaged.n_averaged:
+            return self.network
+        return cast(MotionModel, self.averaged.module)
+
     def train_on(self, batch: Batch, rng: Generator) -> dict[str, float]:
         """One step down the gradient; the parts of the loss."""
         began = time.process_time()
-        rate = min(1.0, (self.step + 1) / self.config.warmup) * (0.5 + 0.5 * math.cos(math.pi * self.progress))
+        lowest = self.config.lowest_rate
+        falling = lowest + (1 - lowest) * (0.5 + 0.5 * math.cos(math.pi * self.progress))
+        rate = min(1.0, (self.step + 1) / self.config.warmup) * falling
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * max(rate, 1e-3)
         parts = self._losses(batch, rng)
@@ -254,6 +271,8 @@ class _Run:
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
         self.step += 1
+        if self.averaged is not None and self.step > self.config.steps - self.config.average:
+            self.averaged.update_parameters(self.network)
         self.cpu_seconds += time.process_time() - began
         self.lately.append({name: value.item() for name, value in parts.items()} | {"total": loss.item()})
         return self.lately[-1]
@@ -280,11 +299,12 @@ class _Run:
             return
         hearing = self.config.public_encoder or asdict(self.config.encoder)
         settings = {ENCODER: hearing, FACEFORMER: asdict(self.network.faceformer.config)}
-        save_weights(self.out / WEIGHTS_FILE, _shipped(self.network))
+        save_weights(self.out / WEIGHTS_FILE, _shipped(self.kept))
         write_config(self.out / CONFIG_FILE, settings)
         self._log()
         state = {
             "model": self.network.state_dict(),
+            "averaged": self.averaged and self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
@@ -322,6 +342,8 @@ class _Run:
             raise InputError(f"{self.out}: holds a run on another corpus", "give another folder, or the same corpus")
         try:
             self.network.load_state_dict(state["model"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
         except (KeyError, RuntimeError, ValueError) as error:
