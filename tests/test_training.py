@@ -317,6 +317,7 @@ def test_every_recipe_in_the_repository_is_read(path: Path) -> None:
         ("step: 10", "unknown setting step"),
         ("steps: ten", "steps must be int"),
         ("steps: 0", "steps, batch, save_every, threads and warmup must be at least 1"),
+        ("{steps: 4, average: 5}", "average must be 0 to steps"),
         ("encoder: {n_layer: 1000000000}", "n_layer must be 1 to 64"),
         ("encoder: {depth: 3}", "unknown setting depth"),
         ("faceformer: {features: 64}", r"faceformer\.features must be encoder\.n_state"),
