@@ -1,4 +1,8 @@
-"""Where a voice pauses: by its sound, since a network's durations count much of a pause to the phone before it."""
+"""Where a voice pauses: by its sound.
+
+A network's durations count much of a pause to the phone before it; espeak-ng begins its short pauses while the vowel
+before them still sounds.
+"""
 
 from __future__ import annotations
 

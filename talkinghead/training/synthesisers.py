@@ -212,7 +212,8 @@ class EspeakVoices:
         segments = [(s, e, symbol) for (s, symbol), e in zip(events, ends, strict=True) if e > s]
         if starts[0] > 0:
             segments.insert(0, (0.0, starts[0], ""))
-        return _utterance(self.name, samples, rate, correct_late_stops(segments), ipa)
+        segments = settle_pauses(correct_late_stops(segments), samples.astype(np.float32), rate)
+        return _utterance(self.name, samples, rate, segments, ipa)
 
 
 @dataclass(frozen=True)
