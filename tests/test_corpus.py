@@ -168,21 +168,6 @@ def quiet_share_of_p() -> float:
     return float(np.mean(shares))
 
 
-def test_espeak_does_not_pause_while_a_vowel_sounds(monkeypatch):
-    voice_or_skip("espeak")
-    assert sounding_share_of_pauses() < 0.01
-    monkeypatch.setattr(synthesisers, "settle_pauses", lambda segments, samples, rate: segments)
-    assert sounding_share_of_pauses() > 0.1
-
-
-def sounding_share_of_pauses() -> float:
-    """Share of the time espeak-ng calls a pause in which it is heard."""
-    said = EspeakVoices(1).speak(Random(1), 20)
-    pauses = [(u, int(start * RATE), int(end * RATE)) for u in said for start, end, p in u.segments if p == "sil"]
-    heard = [float(np.mean(np.abs(u.samples[start:end]) > 0.02 * 32767)) for u, start, end in pauses]
-    return float(np.average(heard, weights=[end - start for _, start, end in pauses]))
-
-
 def speak_requests(voice: EspeakVoices, requests: list[dict]) -> list[Utterance]:
     """Let espeak-ng say exactly these."""
 

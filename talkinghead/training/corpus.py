@@ -44,7 +44,7 @@ from .sentences import english_words
 from .synthesisers import HELD_OUT, VOICES, Utterance, Voice, speak_for
 from .workers import as_finished
 
-VERSION = 4
+VERSION = 3
 SHARD_MINUTES = 5.0  # of speech, before copies
 VALIDATION = 0.04  # share of each voice's speech
 CLIP_SECONDS = 8.0  # a clip ends with the utterance that fills them

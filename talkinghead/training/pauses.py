@@ -1,8 +1,4 @@
-"""Where a voice pauses: by its sound.
-
-A network's durations count much of a pause to the phone before it; espeak-ng begins its short pauses while the vowel
-before them still sounds.
-"""
+"""Where a voice pauses: by its sound, since a network's durations count much of a pause to the phone before it."""
 
 from __future__ import annotations
 

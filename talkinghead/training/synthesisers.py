@@ -212,8 +212,7 @@ class EspeakVoices:
         segments = [(s, e, symbol) for (s, symbol), e in zip(events, ends, strict=True) if e > s]
         if starts[0] > 0:
             segments.insert(0, (0.0, starts[0], ""))
-        segments = settle_pauses(correct_late_stops(segments), samples.astype(np.float32), rate)
-        return _utterance(self.name, samples, rate, segments, ipa)
+        return _utterance(self.name, samples, rate, correct_late_stops(segments), ipa)
 
 
 @dataclass(frozen=True)
