@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ CONTAINERS = (
     "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,ac3,eac3,amr,wv,"
     "mov,matroska,avi,asf,flv,mpeg,mpegts,mpegvideo,m4v"
 )  # fmt: skip
+# In these formats ffmpeg counts from the start of the tracks that it uses. An output of nothing makes it use both.
+_COMMON_CLOCK = ("-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-t", "0.001", "-f", "null", "-")
 STALL_SECONDS = 60  # no single block or frame takes this long; a program that does hangs
 
 
@@ -76,7 +79,7 @@ class Reading:
 def reading(file: BinaryIO, *arguments: str, decoder: tuple[str, ...] = ()) -> Iterator[Reading]:
     """Run ffmpeg on `file`, a regular one or one in memory; `arguments` say what it writes to its output.
 
-    `decoder` are options for reading the file.
+    `decoder` are options for reading the file. Time 0 is where the first of picture and sound starts, or before.
 
     The program is gone when the block ends, however it ends. Raises FfmpegError if it cannot be started.
     """
@@ -104,6 +107,14 @@ def _on_disk(file: BinaryIO) -> Iterator[IO[bytes]]:
         yield copy
 
 
+def _counts_from_used_tracks(file: IO[bytes]) -> bool:
+    """Whether `file`, at its beginning, is an MPEG transport or program stream or Ogg."""
+    start = file.read(197)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # of the file itself: ffmpeg goes on from there
+    transport = start[::188] == b"GG" or start[4::192] == b"GG"
+    return transport or start[:4] in (b"\0\0\1\xba", b"OggS")
+
+
 def _start(
     file: IO[bytes], log: IO[str], decoder: tuple[str, ...], arguments: tuple[str, ...]
 ) -> subprocess.Popen[bytes]:
@@ -111,8 +122,9 @@ def _start(
 
     options = ["-hide_banner", "-nostdin", "-loglevel", "error"]
     limits = ["-protocol_whitelist", "fd", "-format_whitelist", CONTAINERS]
+    outputs = [*arguments, "pipe:1", *(_COMMON_CLOCK if _counts_from_used_tracks(file) else ())]
     try:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, *limits, *decoder, "-i", "fd:", *arguments, "pipe:1"]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, *limits, *decoder, "-i", "fd:", *outputs]
         return subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=log)
     except (OSError, RuntimeError) as error:  # RuntimeError: imageio-ffmpeg has no program for this machine
         raise FfmpegError(f"the ffmpeg program cannot be started: {error}") from error

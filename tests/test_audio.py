@@ -288,7 +288,7 @@ def film_with_sound(path: Path, picture: float, sound: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "ogv"])
 @pytest.mark.parametrize(("picture", "sound"), [(0, 0), (0, 0.5), (0.5, 0)])
 def test_the_sound_of_a_film_is_in_step_with_its_picture(
     picture: float, sound: float, suffix: str, tmp_path: Path
@@ -302,6 +302,21 @@ def test_the_sound_of_a_film_is_in_step_with_its_picture(
     assert np.argmax(np.abs(samples) > 0.2) / SAMPLE_RATE == pytest.approx(1 + sound, abs=0.005)
     assert np.argmax(np.abs(whole(given)) > 0.2) / given.rate == pytest.approx(1 + sound, abs=0.005)
     assert flash == pytest.approx(1 + picture, abs=0.021)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "m2ts", "mpg"])
+@pytest.mark.parametrize(("picture", "sound"), [(0, 0), (0, 0.5), (0.5, 0)])
+def test_the_sound_of_a_broadcast_is_in_step_with_its_picture(
+    picture: float, sound: float, suffix: str, tmp_path: Path
+) -> None:
+    """Within a frame: their time 0 is where the sound encoder's delay begins, 30 ms that are no whole frame."""
+    path = film_with_sound(tmp_path / f"film.{suffix}", picture, sound)
+
+    film = open_video(path)
+    flash = np.argmax([frame.mean() for frame in film.frames()]) / float(film.fps)
+    click = np.argmax(np.abs(open_sound(path)[0]) > 0.2) / SAMPLE_RATE
+
+    assert click - flash == pytest.approx(sound - picture, abs=0.04)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])
