@@ -24,7 +24,7 @@ CONTAINERS = (
     "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,ac3,eac3,amr,wv,"
     "mov,matroska,avi,asf,flv,mpeg,mpegts,mpegvideo,m4v"
 )  # fmt: skip
-# In these formats ffmpeg counts from the start of the tracks that it uses. An output of nothing makes it use both.
+# In MPEG streams and Ogg ffmpeg counts from the start of the tracks that it uses; this output of nothing uses both.
 _COMMON_CLOCK = ("-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-t", "0.001", "-f", "null", "-")
 STALL_SECONDS = 60  # no single block or frame takes this long; a program that does hangs
 
@@ -107,14 +107,6 @@ def _on_disk(file: BinaryIO) -> Iterator[IO[bytes]]:
         yield copy
 
 
-def _counts_from_used_tracks(file: IO[bytes]) -> bool:
-    """Whether `file`, at its beginning, is an MPEG transport or program stream or Ogg."""
-    start = file.read(197)
-    os.lseek(file.fileno(), 0, os.SEEK_SET)  # of the file itself: ffmpeg goes on from there
-    transport = start[::188] == b"GG" or start[4::192] == b"GG"
-    return transport or start[:4] in (b"\0\0\1\xba", b"OggS")
-
-
 def _start(
     file: IO[bytes], log: IO[str], decoder: tuple[str, ...], arguments: tuple[str, ...]
 ) -> subprocess.Popen[bytes]:
@@ -122,12 +114,31 @@ def _start(
 
     options = ["-hide_banner", "-nostdin", "-loglevel", "error"]
     limits = ["-protocol_whitelist", "fd", "-format_whitelist", CONTAINERS]
-    outputs = [*arguments, "pipe:1", *(_COMMON_CLOCK if _counts_from_used_tracks(file) else ())]
     try:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, *limits, *decoder, "-i", "fd:", *outputs]
-        return subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=log)
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), *options, *limits, *decoder, "-i", "fd:"]
+        outputs = [*arguments, "pipe:1", *_common_clock(file, command)]
+        return subprocess.Popen([*command, *outputs], stdin=file, stdout=subprocess.PIPE, stderr=log)
     except (OSError, RuntimeError) as error:  # RuntimeError: imageio-ffmpeg has no program for this machine
         raise FfmpegError(f"the ffmpeg program cannot be started: {error}") from error
+
+
+def _common_clock(file: IO[bytes], command: list[str]) -> tuple[str, ...]:
+    """The output that makes `command` count from the start of both tracks, if `file` needs it and its tracks allow it.
+
+    Those of a damaged or encrypted broadcast may not: its sound alone can still be read.
+    """
+    start = file.read(197)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # of the file itself: ffmpeg goes on from there
+    transport = start[::188] == b"GG" or start[4::192] == b"GG"
+    if not (transport or start[:4] in (b"\0\0\1\xba", b"OggS")):
+        return ()
+    try:
+        tried = subprocess.run([*command, *_COMMON_CLOCK], stdin=file, capture_output=True, timeout=STALL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return ()
+    finally:
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return _COMMON_CLOCK if tried.returncode == 0 else ()
 
 
 def first_complaint(log: IO[str]) -> str:

@@ -319,6 +319,19 @@ def test_the_sound_of_a_broadcast_is_in_step_with_its_picture(
     assert click - flash == pytest.approx(sound - picture, abs=0.04)
 
 
+def test_the_sound_of_a_broadcast_whose_picture_is_lost_can_be_read(tmp_path: Path) -> None:
+    path = film_with_sound(tmp_path / "film.ts", 0, 0)
+    packets = bytearray(path.read_bytes())
+    for start in range(0, len(packets), 188):
+        if int.from_bytes(packets[start + 1 : start + 3], "big") & 0x1FFF == 0x100:  # ffmpeg's number of the picture
+            packets[start + 40 : start + 188] = bytes(148)
+    path.write_bytes(packets)
+
+    with pytest.raises(InputError):
+        open_video(path)
+    assert np.abs(open_sound(path)[0]).max() > 0.5
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])
 @pytest.mark.parametrize("kind", ["film", "sound"])
 def test_sound_that_starts_at_once_is_what_ffmpeg_decodes(kind: str, suffix: str, tmp_path: Path) -> None:
