@@ -129,7 +129,7 @@ def _common_clock(file: IO[bytes], command: list[str]) -> tuple[str, ...]:
     """
     start = file.read(197)
     os.lseek(file.fileno(), 0, os.SEEK_SET)  # of the file itself: ffmpeg goes on from there
-    transport = start[::188] == b"GG" or start[4::192] == b"GG"
+    transport = start[::188] == b"GG" or start[4::192] == b"GG"  # 0x47 begins each packet of 188 bytes, m2ts adds 4
     if not (transport or start[:4] in (b"\0\0\1\xba", b"OggS")):
         return ()
     try:
