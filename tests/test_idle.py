@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from talkinghead.blendshapes import BLINK, BROWS, GAZE, INDEX, MOUTH
+from talkinghead.motion.articulation import close_lips
 from talkinghead.motion.idle import (
     BLINK_SECONDS,
     BLINKS_PER_MINUTE,
@@ -302,16 +303,17 @@ def test_a_piece_after_an_hour_is_cheap(speech: Motion) -> None:
     assert (time.perf_counter() - began) / 10 < 0.1  # seconds for 0.2 s
 
 
-def test_a_phrase_ends_where_lips_have_rested_for_three_frames_after_speech() -> None:
-    jaw = np.zeros(200, np.float32)
+def test_a_phrase_ends_where_lips_have_been_shut_for_five_frames_after_speech() -> None:
+    expression = np.zeros((200, 52), np.float32)
+    jaw, sealed = expression[:, INDEX["jawOpen"]], np.zeros(200)
     jaw[10:50] = 0.3  # a phrase
     jaw[90:94] = 0.3  # too short to be one
     jaw[120:160] = 0.3
-    jaw[140:142] = 0.01  # lips that meet within a word
-    motion = Motion.still(200)
-    motion.expression[:, INDEX["jawOpen"]] = jaw
+    sealed[137:141] = 1  # a long p
+    jaw[160:] = 0.1  # ready for the next sound, with lips that are shut
+    sealed[160:] = 1
 
-    assert phrase_ends(motion.expression, 25).tolist() == [52, 162]
+    assert phrase_ends(close_lips(expression, sealed), 25).tolist() == [54, 164]
     assert len(phrase_ends(np.zeros((0, 52), np.float32), 25)) == 0
     assert len(phrase_ends(np.zeros((100, 52), np.float32), 25)) == 0
 

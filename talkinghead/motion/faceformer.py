@@ -44,8 +44,8 @@ class FaceFormerConfig:
               is less than people move, so that it must be asked for more
     seal:     probabilities of p, b or m from which lips begin to shut, and at which they are shut
     bite:     by how much a certain f or v rolls the lower lip in, besides what the frames say
-    rest:     probabilities of silence from which the mouth comes to rest, and at which it rests; None leaves it to
-              the frames
+    rest:     probabilities of silence from which lips begin to shut, and at which they are shut; jaw and rounding go
+              on, since they are early for the next sound; None leaves it to the frames
     """
 
     features: int = 128

@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ..blendshapes import INDEX, MOUTH
+from ..blendshapes import INDEX
 from ..errors import NumericalError
 from ..types import EXPRESSIONS, Array, Motion, check_array
 from ..weights import CONFIG_FILE, load_weights, part, read_config, read_folder, resolve
@@ -146,16 +146,16 @@ class FaceFormerGenerator:
             return np.asarray(torch.softmax(logits, dim=-1).cpu().numpy())
 
     def _with_lips(self, expression: Array, heard: Array) -> Array:
-        """`expression` [T, 52] with lips that shut at p, b and m, teeth on them at f and v, and rest in silence.
+        """`expression` [T, 52] with lips that shut at p, b and m and in silence, and teeth on them at f and v.
 
         heard: [A, phones] probability of each phone
         """
         config = self.network.config
-        lips = close_lips(np.clip(expression, 0, 1), _between(config.seal, _in_frames(heard, BILABIALS)))
-        lips[:, INDEX["mouthRollLower"]] += config.bite * _in_frames(heard, LABIODENTALS)
+        shut = _between(config.seal, _in_frames(heard, BILABIALS))
         if config.rest is not None:  # a frame is silent if both of its features are
-            spoken = _in_frames(heard, SPOKEN)
-            lips[:, list(MOUTH)] *= 1 - _between(config.rest, 1 - spoken)[:, None]
+            shut = np.maximum(shut, _between(config.rest, 1 - _in_frames(heard, SPOKEN)))
+        lips = close_lips(np.clip(expression, 0, 1), shut)
+        lips[:, INDEX["mouthRollLower"]] += config.bite * _in_frames(heard, LABIODENTALS)
         return lips
 
     def _compiled(self) -> Stepper:

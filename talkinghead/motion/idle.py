@@ -27,9 +27,9 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from ..blendshapes import INDEX, MOUTH
-from ..face.geometry import LOUD, QUIET
+from ..blendshapes import INDEX
 from ..types import Array, Motion
+from .articulation import lip_gap
 from .curves import frame_times
 
 Track = NDArray[np.float64]
@@ -47,7 +47,8 @@ CLOSING, CLOSED = 0.30, 0.28  # shares of a blink; the lids open in the rest, mo
 
 PHRASE_BLINKS = 0.45  # share of phrase ends that are followed by a blink
 PHRASE = 0.6  # seconds in which lips have spoken and come to rest, at a phrase end
-SETTLED = 0.12  # seconds of rest at the end of these
+SETTLED = 0.20  # seconds of rest at the end of these: longer than lips are shut for p, b and m
+SHUT, PARTED = 0.03, 0.15  # centimetres between lips at rest, at most, and between those that speak, at some time
 PHRASE_BLINK_DELAY = 0.08  # seconds from the phrase end to the blink, at most
 APART = 0.7  # seconds from such a blink to any other, at least
 LOOK_BACK = 1.0  # seconds of speech that decide about a frame: PHRASE, the delay, and the longest blink
@@ -132,14 +133,14 @@ def check_blink_rate(blink_rate: Any) -> None:
 def phrase_ends(expression: Array, fps: float) -> NDArray[np.intp]:
     """Frames at which lips come to rest after a phrase, [n], in what weights [T, 52] say; rest is before the first.
 
-    Whether a frame is one is decided by the PHRASE seconds up to it: the lips have been at rest for SETTLED seconds,
-    and in all the time before they moved, with no such rest.
+    Whether a frame is one is decided by the PHRASE seconds up to it: the lips have been shut for SETTLED seconds, and
+    in all the time before they moved, with no such rest. The jaw may be on its way to the next sound already.
     """
     phrase, settled = round(PHRASE * fps), max(1, round(SETTLED * fps))
-    activity = np.pad(np.abs(expression[:, MOUTH]).max(axis=1, initial=0), (phrase, 0))
-    resting = _held(activity < QUIET, settled)
+    gap = np.pad(lip_gap(expression), (phrase, 0))
+    resting = _held(gap < SHUT, settled)
     rested_before = np.concatenate([[True], _any(resting, phrase - settled)[:-1]])
-    spoke = np.concatenate([np.zeros(settled, bool), _any(activity > LOUD, phrase - settled)[:-settled]])
+    spoke = np.concatenate([np.zeros(settled, bool), _any(gap > PARTED, phrase - settled)[:-settled]])
     return np.flatnonzero((resting & ~rested_before & spoke)[phrase:])
 
 
