@@ -170,6 +170,7 @@ DOMINANCES: dict[str, Dominance] = {
 ROUNDED = ("uw", "uh", "yy", "oe", "ow", "w")
 ALVEOLARS = ("t", "n", "l", "th")
 ROUNDING = ("funnel", "pucker")
+REST_SAYS = 0.1  # dominance of lips at rest over rounding, wherever it is told from phones that are not sure
 LOUDNESS_RANGE = (0.5, 1.3)  # of a vowel's size
 FULL_VOWEL = 0.16  # seconds: a vowel of d seconds reaches `shortest` + d / 0.16 of its size, at most all of it
 PARTING = {"lower_down": 0.20, "upper_up": 0.12}  # how far lips may part more than visemes say, before the jaw opens
@@ -241,6 +242,16 @@ def close_lips(expression: Array, sealed: NDArray[np.floating[Any]]) -> Array:
     lack = np.maximum(lip_gap(closed) - gap, 0) * (sealed > 0)
     closed[:, INDEX["mouthClose"]] += lack / -gap_per_weight()[INDEX["mouthClose"]]
     return np.asarray(np.clip(closed, 0, 1), np.float32)
+
+
+def rounding(heard: Array) -> Array:
+    """mouthFunnel and mouthPucker [A, 2] at phones heard with the probabilities [A, phones].
+
+    Visemes blend by dominance, as they do in time; where no phone has much to say, the lips are not rounded.
+    """
+    table, columns = _table(FITTED), [_COLUMN[channel] for channel in ROUNDING]
+    say = heard * table.strengths[:, columns[0]]
+    return np.asarray(say @ table.targets[:, columns] / (say.sum(axis=1, keepdims=True) + REST_SAYS), np.float32)
 
 
 def articulate(

@@ -43,6 +43,8 @@ class FaceFormerConfig:
     strength: style that is neutral: where sound is ambiguous a network moves by the mean of what it might be, which
               is less than people move, so that it must be asked for more
     seal:     probabilities of p, b or m from which lips begin to shut, and at which they are shut
+    rounding: share of the lips' rounding that comes of the phones heard in a frame, which are crisper than the frames:
+              those are early and blurred where the next sound is not sure
     bite:     by how much a certain f or v rolls the lower lip in, besides what the frames say
     rest:     probabilities of silence from which lips begin to shut, and at which they are shut; jaw and rounding go
               on, since they are early for the next sound; None leaves it to the frames
@@ -60,6 +62,7 @@ class FaceFormerConfig:
     phones: int = 0
     strength: float = 1.0
     seal: tuple[float, float] = (0.2, 0.55)
+    rounding: float = 0.0
     bite: float = 0.0
     rest: tuple[float, float] | None = None
 
@@ -82,8 +85,9 @@ class FaceFormerConfig:
 
     def _check_lips(self) -> None:
         """Raise ValueError unless what comes of the phones is possible."""
-        if not 0 <= self.bite <= 1:
-            raise ValueError(f"bite must be 0 to 1, not {self.bite}")
+        for name in ("rounding", "bite"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be 0 to 1, not {getattr(self, name)}")
         if self.rest is not None and not (self.phones and 0 <= self.rest[0] < self.rest[1] <= 1):
             raise ValueError(f"rest must rise within 0 to 1, and needs phones, not {self.rest}")
         if not 0.5 <= self.strength <= 2 or not 0 <= self.seal[0] < self.seal[1] <= 1:

@@ -15,7 +15,7 @@ from ..blendshapes import INDEX
 from ..errors import NumericalError
 from ..types import EXPRESSIONS, Array, Motion, check_array
 from ..weights import CONFIG_FILE, load_weights, part, read_config, read_folder, resolve
-from .articulation import close_lips
+from .articulation import close_lips, rounding
 from .faceformer import CHANNELS, FEATURES_PER_FRAME, STYLES, FaceFormer, FaceFormerConfig, Past
 from .phones import BILABIALS, LABIODENTALS, PHONE_INDEX, PHONES
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .steps import Stepper
 
 SPOKEN = frozenset(PHONES) - {"sil"}
+ROUNDING = [INDEX["mouthFunnel"], INDEX["mouthPucker"]]
 
 SECTION = "faceformer"  # of config.json, and the prefix of its weights
 FPS = 25.0
@@ -109,7 +110,7 @@ class FaceFormerGenerator:
         heard, kept = self._surround(features, state.features, ahead, frames)
         motion, past, previous = self._generate(heard, frames, state, style)
         if config.phones:
-            motion[:, :EXPRESSIONS] = self._with_lips(motion[:, :EXPRESSIONS], self.phones(features))
+            motion[:, :EXPRESSIONS] = self._with_lips(motion[:, :EXPRESSIONS], self.phones(features), style)
         whole = len(features) % FEATURES_PER_FRAME == 0
         return _as_motion(motion, GeneratorState(past, previous, kept, whole))
 
@@ -145,17 +146,23 @@ class FaceFormerGenerator:
             logits = self.network.phones(torch.from_numpy(features).to(self.device))
             return np.asarray(torch.softmax(logits, dim=-1).cpu().numpy())
 
-    def _with_lips(self, expression: Array, heard: Array) -> Array:
-        """`expression` [T, 52] with lips that shut at p, b and m and in silence, and teeth on them at f and v.
+    def _with_lips(self, expression: Array, heard: Array, style: Array | None) -> Array:
+        """`expression` [T, 52] with lips as phones want them: round, shut at p, b, m and in silence, on teeth at f, v.
 
         heard: [A, phones] probability of each phone
+        style: [T, 2] strength of jaw and lips
         """
         config = self.network.config
-        shut = _between(config.seal, _in_frames(heard, BILABIALS))
+        lips = np.clip(expression, 0, 1)
+        if config.rounding:
+            heard_round = _in_frames(rounding(heard)).mean(axis=1)
+            heard_round *= 1 if style is None else style[:, 1:]
+            lips[:, ROUNDING] += config.rounding * (heard_round - lips[:, ROUNDING])
+        shut = _between(config.seal, _chance(heard, BILABIALS))
         if config.rest is not None:  # a frame is silent if both of its features are
-            shut = np.maximum(shut, _between(config.rest, 1 - _in_frames(heard, SPOKEN)))
-        lips = close_lips(np.clip(expression, 0, 1), shut)
-        lips[:, INDEX["mouthRollLower"]] += config.bite * _in_frames(heard, LABIODENTALS)
+            shut = np.maximum(shut, _between(config.rest, 1 - _chance(heard, SPOKEN)))
+        lips = close_lips(lips, shut)
+        lips[:, INDEX["mouthRollLower"]] += config.bite * _chance(heard, LABIODENTALS)
         return lips
 
     def _compiled(self) -> Stepper:
@@ -200,11 +207,16 @@ def _between(limits: tuple[float, float], chance: Array) -> Array:
     return np.clip((chance - low) / (high - low), 0, 1)
 
 
-def _in_frames(heard: Array, phones: frozenset[str]) -> Array:
+def _chance(heard: Array, phones: frozenset[str]) -> Array:
     """The highest probability of one of `phones` in each frame [T], of those of all phones [A, phones]."""
-    any_of = heard[:, [PHONE_INDEX[phone] for phone in sorted(phones)]].sum(axis=1)
-    padded = np.pad(any_of, (0, len(any_of) % FEATURES_PER_FRAME))
-    return np.asarray(padded.reshape(-1, FEATURES_PER_FRAME).max(axis=1))
+    any_of = heard[:, [PHONE_INDEX[phone] for phone in sorted(phones)]].sum(axis=1, keepdims=True)
+    return np.asarray(_in_frames(any_of)[..., 0].max(axis=1))
+
+
+def _in_frames(values: Array) -> Array:
+    """What is known of each feature [A, n] by frames, [T, 2, n]; a last feature without its pair counts twice."""
+    padded = np.pad(values, ((0, len(values) % FEATURES_PER_FRAME), (0, 0)), mode="edge")
+    return padded.reshape(-1, FEATURES_PER_FRAME, values.shape[1])
 
 
 def _check_features(name: str, features: Array, size: int) -> None:
