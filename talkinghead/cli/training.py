@@ -18,12 +18,13 @@ def corpus(
     hours: Annotated[float, typer.Option(min=0.01, help="Hours of speech to synthesise.")] = 3.5,
     seed: Annotated[int, typer.Option(min=0, help="Of texts, voices and augmentation.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    voice: Annotated[list[str] | None, typer.Option(metavar="VOICE", help="Use only this voice; repeat it.")] = None,
     without: Annotated[list[str] | None, typer.Option(metavar="VOICE", help="Leave this voice out; repeat it.")] = None,
 ) -> None:
     """Synthesise speech with known phones, and the face that says it, to train on."""
     from ..training.corpus import make_corpus
 
-    make_corpus(output, hours=hours, seed=seed, workers=workers, without=without or ())
+    make_corpus(output, hours=hours, seed=seed, workers=workers, voices=voice or None, without=without or ())
 
 
 @app.command()
