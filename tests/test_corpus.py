@@ -455,7 +455,7 @@ def test_other_settings_do_not_mix_into_a_corpus(tiny_corpus):
 
 
 def test_a_voice_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="nobody"):
+    with pytest.raises(ValueError, match="voices unknown: nobody"):
         make_corpus(tmp_path / "out", hours=1, voices=["nobody"])
     with pytest.raises(ValueError, match="voices unknown: nobody"):
         make_corpus(tmp_path / "out", hours=1, without=["kokoro", "nobody"])

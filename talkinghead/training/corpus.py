@@ -240,9 +240,10 @@ def _babble(said: Sequence[Utterance], random: Generator) -> NDArray[np.float32]
 
 def _installed(names: Sequence[str] | None, without: Sequence[str]) -> list[Voice]:
     """The voices to use; raises InputError for one that is unknown or not installed, or if there are none."""
-    unknown = sorted(set(without) - {voice.name for voice in VOICES})
+    known = [voice.name for voice in VOICES]
+    unknown = sorted({*without, *(names or ())} - set(known))
     if unknown:
-        raise InputError(f"voices unknown: {', '.join(unknown)}", "see talkinghead.training.synthesisers")
+        raise InputError(f"voices unknown: {', '.join(unknown)}", f"known are {', '.join(known)}")
     installed = [voice for voice in VOICES if voice.name not in without and voice.installed()]
     if names is not None:
         missing = sorted(set(names) - {voice.name for voice in installed})
