@@ -62,9 +62,11 @@ def _is_pause(span: Span, expected: Sequence[Span], end: float) -> bool:
 def _phones(segments: Sequence[Segment]) -> list[Segment]:
     """The phones alone, without gaps: each pause is shared between its neighbours, or is that of the only one."""
     phones = [segment for segment in segments if segment[2]]
+    if not phones:
+        return []
     cuts = [(before[1] + after[0]) / 2 for before, after in pairwise(phones)]
     starts, ends = [segments[0][0], *cuts], [*cuts, segments[-1][1]]
-    return [(start, end, phone[2]) for start, end, phone in zip(starts, ends, phones, strict=False)]
+    return [(start, end, phone[2]) for start, end, phone in zip(starts, ends, phones, strict=True)]
 
 
 def _share(phones: Sequence[Segment], sounds: Sequence[Span]) -> list[list[Segment]]:
@@ -88,4 +90,4 @@ def _fit(phones: Sequence[Segment], start: float, end: float) -> list[Segment]:
     starts = np.maximum.accumulate(np.maximum(starts - before, start)) + before
     starts = np.minimum.accumulate(np.minimum(starts + after, end)[::-1])[::-1] - after
     cuts = [start, *starts[1:].tolist(), end]
-    return [(first, last, phone) for first, last, (_, _, phone) in zip(cuts, cuts[1:], phones, strict=False)]
+    return [(first, last, phone) for (first, last), (_, _, phone) in zip(pairwise(cuts), phones, strict=True)]
