@@ -330,12 +330,12 @@ def test_lips_are_shut_where_silence_is_sure() -> None:
 def test_phones_that_are_heard_round_the_lips_as_strongly_as_was_asked_for() -> None:
     net = network(replace(TINY, phones=len(PHONES), styles=2))
     assert net.phones is not None
-    with torch.no_grad():  # the first number of a feature says whether it is uw or s
+    with torch.no_grad():  # the first number of a feature says whether it is s or uw
         net.phones.weight.zero_()
         net.phones.bias.zero_()
         net.phones.weight[PHONE_INDEX["uw"], 0], net.phones.weight[PHONE_INDEX["s"], 0] = 20.0, -20.0
     sound = features(41) * np.float32(0.1)
-    sound[:, 0] = np.where(np.arange(41) < 20, 2.0, -2.0)
+    sound[:, 0] = np.where(np.arange(41) < 20, -2.0, 2.0)
     style = np.tile(np.array([1.0, 0.5], np.float32), (21, 1))
     pucker = INDEX["mouthPucker"]
 
@@ -343,7 +343,7 @@ def test_phones_that_are_heard_round_the_lips_as_strongly_as_was_asked_for() -> 
     net.config = replace(net.config, rounding=0.5)
     rounded = FaceFormerGenerator(net)(sound, style=style).expression
 
-    wanted = 0.5 * np.repeat([VISEMES["uw"].pucker, 0], (10, 11))  # of a uw at half the strength
+    wanted = 0.5 * np.repeat([0, VISEMES["uw"].pucker], (10, 11))  # of a uw at half the strength
     assert rounded[:, pucker] == pytest.approx((free[:, pucker] + wanted) / 2, abs=0.02)
     others = np.delete(np.arange(52), [pucker, INDEX["mouthFunnel"], INDEX["mouthClose"]])
     assert np.array_equal(rounded[:, others], free[:, others])

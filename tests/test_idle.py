@@ -304,14 +304,15 @@ def test_a_piece_after_an_hour_is_cheap(speech: Motion) -> None:
 
 
 def test_a_phrase_ends_where_lips_have_been_shut_for_five_frames_after_speech() -> None:
-    expression = np.zeros((200, 52), np.float32)
-    jaw, sealed = expression[:, INDEX["jawOpen"]], np.zeros(200)
+    expression = np.zeros((260, 52), np.float32)
+    jaw, sealed = expression[:, INDEX["jawOpen"]], np.zeros(260)
     jaw[10:50] = 0.3  # a phrase
     jaw[90:94] = 0.3  # too short to be one
     jaw[120:160] = 0.3
     sealed[137:141] = 1  # a long p
     jaw[160:] = 0.1  # ready for the next sound, with lips that are shut
     sealed[160:] = 1
+    jaw[200:240], sealed[200:240] = 0.03, 0  # lips that part by a millimetre say nothing
 
     assert phrase_ends(close_lips(expression, sealed), 25).tolist() == [54, 164]
     assert len(phrase_ends(np.zeros((0, 52), np.float32), 25)) == 0
